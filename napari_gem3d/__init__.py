@@ -1,1 +1,74 @@
-"""Conditional synthesis of 3D medical images (GEM-3D) in napari, on the command line and from Python."""
+"""Conditional synthesis of 3D medical images (GEM-3D) in napari, on the command line and from Python.
+
+The names below are what scripts need. They are imported on first use, so that ``import napari_gem3d`` costs neither
+PyTorch nor napari.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_gem3d.bundle import bundled_models, load_bundle
+    from napari_gem3d.errors import InputError
+    from napari_gem3d.grid import Grid
+    from napari_gem3d.io import read_label_map, read_volume, write_volume
+    from napari_gem3d.labels import LabelMap, LabelTable
+    from napari_gem3d.sampling.job import generate, replay, run_recipe
+    from napari_gem3d.sampling.recipe import Recipe, make_recipe
+    from napari_gem3d.sampling.windows import plan_windows
+    from napari_gem3d.volume import Volume, resample
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Grid": "grid",
+    "InputError": "errors",
+    "LabelMap": "labels",
+    "LabelTable": "labels",
+    "Recipe": "sampling.recipe",
+    "Volume": "volume",
+    "bundled_models": "bundle",
+    "generate": "sampling.job",
+    "load_bundle": "bundle",
+    "make_recipe": "sampling.recipe",
+    "plan_windows": "sampling.windows",
+    "read_label_map": "io",
+    "read_volume": "io",
+    "replay": "sampling.job",
+    "resample": "volume",
+    "run_recipe": "sampling.job",
+    "write_volume": "io",
+}
+
+__all__ = [
+    "Grid",
+    "InputError",
+    "LabelMap",
+    "LabelTable",
+    "Recipe",
+    "Volume",
+    "bundled_models",
+    "generate",
+    "load_bundle",
+    "make_recipe",
+    "plan_windows",
+    "read_label_map",
+    "read_volume",
+    "replay",
+    "resample",
+    "run_recipe",
+    "write_volume",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import an exported name on first use and keep it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

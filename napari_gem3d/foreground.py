@@ -1,0 +1,109 @@
+"""Foreground: which voxels belong to the patient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_gem3d.errors import InputError
+from napari_gem3d.volume import Volume, resample
+
+# Below this many HU is air around and inside the patient.
+_AIR_HU = -500
+# No MR has intensities below this; every CT has air, -1000 HU, in it or around it.
+_SURELY_HU = -900
+# A scan is skull-stripped if at least this fraction of its voxels has exactly the value of its corners. Noise around a
+# head never is that constant; a brain fills at most half of any usual field of view.
+_CONSTANT_BACKGROUND = 0.3
+
+
+def is_ct(volume: Volume) -> bool:
+    """Whether the intensities are HU: CT by the header, or, if that is silent, the values of air occur."""
+    if volume.modality:
+        return volume.modality == "CT"
+    return bool(volume.voxels.min() <= _SURELY_HU)
+
+
+def is_skull_stripped(volume: Volume) -> bool:
+    """Whether everything around the organ was set to one constant value, as after skull-stripping."""
+    if is_ct(volume):
+        return False
+    background = _corner_value(volume.voxels)
+    return bool(np.count_nonzero(volume.voxels == background) >= _CONSTANT_BACKGROUND * volume.voxels.size)
+
+
+def foreground(volume: Volume) -> NDArray[np.bool_]:
+    """The patient's body in a CT, the head or brain in an MR: the largest connected part, without holes.
+
+    Parameters
+    ----------
+    volume
+        CT in HU: what is denser than -500 HU, lungs included. MR with a constant background (skull-stripped): what
+        differs from the background. Other MR: what is brighter than Otsu's threshold.
+
+    Returns
+    -------
+    ndarray of bool
+        (Z, Y, X), on the grid of `volume`.
+
+    Raises
+    ------
+    InputError
+        If nothing stands out from the background.
+    """
+    ct = is_ct(volume)
+    if ct:
+        inside = volume.voxels > _AIR_HU
+    elif is_skull_stripped(volume):
+        inside = volume.voxels != _corner_value(volume.voxels)
+    else:
+        inside = volume.voxels > otsu(volume.voxels)
+    body = _largest_part(inside)
+    if body is None:
+        name = str(volume.source) if volume.source else "The volume"
+        raise InputError(f"{name} shows no body that stands out from the background; give a label map with a body.")
+    canonical = resample(volume.with_voxels(body), volume.grid.canonical(), order=0)
+    filled = ndimage.binary_fill_holes(canonical.voxels)
+    if ct or not is_skull_stripped(volume):
+        # Lungs and sinuses are open at the first and last slice, yet closed within most slices.
+        filled = np.stack([ndimage.binary_fill_holes(axial) for axial in filled])
+    result: NDArray[np.bool_] = resample(canonical.with_voxels(filled), volume.grid, order=0).voxels
+    return result
+
+
+def otsu(voxels: NDArray[Any]) -> float:
+    """Threshold that separates two classes with the greatest variance between them (Otsu 1979), over 256 bins."""
+    # The brightest thousandth (vessels, fat) would spend most bins on nothing.
+    low, high = float(voxels.min()), float(np.percentile(voxels, 99.9))
+    if not high > low:
+        high = float(voxels.max())
+    counts, edges = np.histogram(np.clip(voxels, low, high), bins=256, range=(low, high))
+    middles = (edges[:-1] + edges[1:]) / 2
+    below, above = np.cumsum(counts)[:-1], np.cumsum(counts[::-1])[::-1][1:]
+    sum_below = np.cumsum(counts * middles)[:-1]
+    sum_above = (counts * middles).sum() - sum_below
+    difference = sum_below / np.maximum(below, 1) - sum_above / np.maximum(above, 1)
+    return float(edges[1:-1][np.argmax(below * above * difference**2)])
+
+
+def _corner_value(voxels: NDArray[Any]) -> Any:
+    """The value most of the eight corners share."""
+    values, counts = np.unique(
+        voxels[:: voxels.shape[0] - 1 or 1, :: voxels.shape[1] - 1 or 1, :: voxels.shape[2] - 1 or 1],
+        return_counts=True,
+    )
+    return values[np.argmax(counts)]
+
+
+def _largest_part(inside: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """The largest connected part; None if there is none."""
+    parts, number = ndimage.label(inside)
+    if number == 0:
+        return None
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    largest: NDArray[np.bool_] = parts == int(np.argmax(sizes))
+    return largest

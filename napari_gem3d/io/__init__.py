@@ -1,0 +1,7 @@
+"""Reading NIfTI, NRRD and DICOM series; writing NIfTI."""
+
+from napari_gem3d.io.files import replacing, sha256
+from napari_gem3d.io.nifti import write_volume
+from napari_gem3d.io.reading import read_label_map, read_volume
+
+__all__ = ["read_label_map", "read_volume", "replacing", "sha256", "write_volume"]

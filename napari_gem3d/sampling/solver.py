@@ -1,0 +1,199 @@
+"""From noise to latents: solvers of the reverse process that respect slices which are already known.
+
+The published sampler puts the known slices back after each step, noised to a level it looks up with the wrong index.
+Here the network's prediction is turned into the predicted clean latents x0, the known slices' x0 are replaced by the
+true ones, and only then does the solver take its step. So the known slices are exactly at the level just reached,
+they are clean at the end, and the history of a multistep solver holds the truth about them.
+
+Notation: x_t = alpha_t · x0 + sigma_t · eps with alpha_t² + sigma_t² = 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, Protocol, get_args
+
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
+from torch import Tensor
+
+from napari_gem3d.bundle.plan import NoiseSchedule
+from napari_gem3d.errors import InputError
+
+SolverName = Literal["dpmsolver++", "unipc", "ddim"]
+SOLVERS: tuple[str, ...] = get_args(SolverName)
+
+
+class Solver(Protocol):
+    """One run through the noise levels, from pure noise down to clean latents.
+
+    Attributes
+    ----------
+    timesteps : tuple of int
+        The network's timestep at every step, falling.
+    levels : tuple of (float, float)
+        (alpha, sigma) at every timestep, and (1, 0) behind the last step.
+    """
+
+    timesteps: tuple[int, ...]
+    levels: tuple[tuple[float, float], ...]
+
+    def step(self, index: int, x: Tensor, x0: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Take x (any shape) from level `index` to the next, given the clean latents x0 predicted at `index`."""
+        ...
+
+
+def make_solver(schedule: NoiseSchedule, name: str, steps: int, eta: float = 0.0) -> Solver:
+    """Make a solver for one batch of windows.
+
+    Parameters
+    ----------
+    schedule
+        Noise schedule of the bundle.
+    name
+        "dpmsolver++" or "unipc" (second order, few steps), or "ddim".
+    steps
+        Number of denoising steps, 1 … `schedule.num_train_timesteps`.
+    eta
+        Share of fresh noise a step, DDIM only: 0 deterministic, 1 as in DDPM.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown or a number out of range.
+    """
+    check_solver(schedule, name, steps, eta)
+    if name == "ddim":
+        return _DDIM(schedule, steps, eta)
+    return _Multistep(schedule, name, steps)
+
+
+def check_solver(schedule: NoiseSchedule, name: str, steps: int, eta: float) -> None:
+    """Raise InputError if `make_solver` could not make this solver."""
+    if name not in SOLVERS:
+        raise InputError(f"The solver '{name}' is unknown; choose one of {', '.join(SOLVERS)}.")
+    if not 1 <= steps <= schedule.num_train_timesteps:
+        raise InputError(f"{steps} denoising steps are not possible; choose 1 to {schedule.num_train_timesteps}.")
+    if not 0 <= eta <= 1:
+        raise InputError(f"An eta of {eta} is not possible; choose 0 to 1.")
+    if eta > 0 and name != "ddim":
+        raise InputError(f"The solver '{name}' draws no fresh noise, so eta must be 0; use --solver ddim for {eta}.")
+
+
+def _options(schedule: NoiseSchedule) -> dict[str, Any]:
+    # The solvers are handed x0 ("sample"): that spares the detour from x0 back to the network's own target.
+    fields = {"num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "rescale_betas_zero_snr"}
+    return {**schedule.model_dump(include=fields | {"timestep_spacing"}), "prediction_type": "sample"}
+
+
+class _Multistep:
+    """DPM-Solver++ (2M) or UniPC of ``diffusers``."""
+
+    def __init__(self, schedule: NoiseSchedule, name: str, steps: int) -> None:
+        kind: Any = UniPCMultistepScheduler if name == "unipc" else DPMSolverMultistepScheduler
+        self._scheduler = kind(**_options(schedule), solver_order=2, final_sigmas_type="zero")
+        self._scheduler.set_timesteps(steps)
+        _drop_surplus_timestep(self._scheduler, steps)
+        self._scheduler.set_begin_index(0)
+        self.timesteps = tuple(int(t) for t in self._scheduler.timesteps)
+        alphas = self._scheduler.alphas_cumprod.double()
+        self.levels = (*(_level(float(alphas[t])) for t in self.timesteps), (1.0, 0.0))
+
+    def step(self, index: int, x: Tensor, x0: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Take one step; the scheduler keeps the history, so steps come in their order."""
+        result: Tensor = self._scheduler.step(x0, self._scheduler.timesteps[index], x, return_dict=False)[0]
+        return result
+
+
+class _DDIM:
+    """DDIM (Song et al. 2021, eq. 12) between consecutive timesteps.
+
+    ``diffusers`` takes the level to reach from a division of whole numbers, which misses the next timestep for most
+    numbers of steps, and would leave the known slices beside the others.
+    """
+
+    def __init__(self, schedule: NoiseSchedule, steps: int, eta: float) -> None:
+        scheduler: Any = DDIMScheduler(**_options(schedule), clip_sample=False)
+        scheduler.set_timesteps(steps)
+        _drop_surplus_timestep(scheduler, steps)
+        self.timesteps = tuple(int(t) for t in scheduler.timesteps)
+        alphas = scheduler.alphas_cumprod.double()
+        self.levels = (*(_level(float(alphas[t])) for t in self.timesteps), (1.0, 0.0))
+        self._eta = eta
+
+    def step(self, index: int, x: Tensor, x0: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Take one step; with eta > 0 the fresh noise comes from `generator` (on the processor)."""
+        (alpha, sigma), (next_alpha, next_sigma) = self.levels[index], self.levels[index + 1]
+        eps = (x - alpha * x0) / sigma
+        fresh = self._eta * next_sigma / sigma * (1 - (alpha / next_alpha) ** 2) ** 0.5
+        x = next_alpha * x0 + (next_sigma**2 - fresh**2) ** 0.5 * eps
+        if fresh > 0:
+            x = x + fresh * torch.randn(x.shape, generator=generator).to(x)
+        return x
+
+
+def _level(alpha_squared: float) -> tuple[float, float]:
+    return alpha_squared**0.5, (1 - alpha_squared) ** 0.5
+
+
+def _drop_surplus_timestep(scheduler: Any, steps: int) -> None:
+    # With "trailing" spacing, rounding gives some numbers of steps (61, 103, …) a last timestep of -1 in diffusers.
+    if len(scheduler.timesteps) > steps:
+        scheduler.timesteps = scheduler.timesteps[:steps]
+        scheduler.num_inference_steps = steps
+        if hasattr(scheduler, "sigmas"):
+            scheduler.sigmas = torch.cat([scheduler.sigmas[:steps], scheduler.sigmas[-1:]])
+
+
+def predicted_x0(prediction_type: str, level: tuple[float, float], x: Tensor, prediction: Tensor) -> Tensor:
+    """Turn a network's prediction at a noise level into the clean latents it implies (tensors of one shape)."""
+    alpha, sigma = level
+    if prediction_type == "v_prediction":
+        return alpha * x - sigma * prediction
+    return (x - sigma * prediction) / alpha
+
+
+def denoise(
+    network: Callable[[Tensor, int], Tensor],
+    solver: Solver,
+    prediction_type: str,
+    noise: Tensor,
+    latents: Tensor,
+    known: Tensor,
+    generator: torch.Generator | None = None,
+) -> Iterator[Tensor]:
+    """Denoise windows of slices step by step; the caller may stop between any two.
+
+    Parameters
+    ----------
+    network
+        Called with the noisy latents (N, c, h, w) and the timestep; returns its prediction, (N, c, h, w).
+    solver
+        A new one from `make_solver`.
+    prediction_type
+        "v_prediction" or "epsilon", what the network predicts.
+    noise
+        (N, c, h, w), the noise of every slice at the first level.
+    latents
+        (N, c, h, w), true latents where `known`; anything finite elsewhere.
+    known
+        (N,) bool, the slices that are given and stay as they are.
+    generator
+        For the fresh noise of DDIM with eta > 0.
+
+    Yields
+    ------
+    Tensor
+        (N, c, h, w) float32 after every step, at the level that the step has reached; the last is the result.
+    """
+    slots = known[:, None, None, None]
+    alpha, sigma = solver.levels[0]
+    # Known slices start noised to the first level with their own noise, all others as noise alone.
+    x = torch.where(slots, alpha * latents + sigma * noise, noise)
+    for index, timestep in enumerate(solver.timesteps):
+        prediction = network(x, timestep).float()
+        x0 = predicted_x0(prediction_type, solver.levels[index], x, prediction)
+        x = solver.step(index, x, torch.where(slots, latents, x0), generator)
+        if index == len(solver.timesteps) - 1:
+            x = torch.where(slots, latents, x)
+        yield x

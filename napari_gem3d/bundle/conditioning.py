@@ -1,0 +1,78 @@
+"""The condition channels of the U-Nets: label map, informed slice, and where one lies from the other.
+
+The scheme ``labels+slice+offset`` concatenates, in this order:
+
+1. one channel a label of the plan's table, area-pooled to the latent grid (no class is "more" than another);
+2. the latents of the informed slice;
+3. three constant channels: the slice's position in the body (-1 at its lowest slice, 1 at its highest), and the signed
+   distance to the informed slice at a fine (4 mm) and a coarse (32 mm) scale, squashed by tanh. Without the distance
+   the network cannot know how far to trust the anatomy it is shown.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_gem3d.bundle.plan import Plan
+
+OFFSET_SCALES_MM = (4.0, 32.0)
+PLACE_CHANNELS = 1 + len(OFFSET_SCALES_MM)
+
+
+def condition_channels(plan: Plan) -> int:
+    """How many channels follow the noisy latents at the input of the U-Nets."""
+    return len(plan.labels.labels) + plan.latents.channels + PLACE_CHANNELS
+
+
+def label_channels(plan: Plan, labels: np.ndarray) -> Tensor:
+    """One-hot label channels on the latent grid.
+
+    Parameters
+    ----------
+    plan
+        The bundle's plan; its label table gives the channels and their order.
+    labels
+        Integers (N, H, W), H and W multiples of the VAE's factor.
+
+    Returns
+    -------
+    Tensor
+        (N, K, h, w) float32: the share of each latent's area that each label covers.
+    """
+    factor = plan.latents.factor
+    count, height, width = labels.shape
+    blocks = labels.reshape(count, height // factor, factor, width // factor, factor)
+    shares = [(blocks == label.value).mean(axis=(2, 4), dtype=np.float32) for label in plan.labels.labels]
+    return torch.from_numpy(np.stack(shares, axis=1))
+
+
+def body_positions(num_slices: int) -> np.ndarray:
+    """Position of each of a body's slices: -1 at the lowest, 1 at the highest; (num_slices,) float32."""
+    return np.linspace(-1.0, 1.0, num_slices, dtype=np.float32) if num_slices > 1 else np.zeros(1, np.float32)
+
+
+def condition(labels: Tensor, informed: Tensor, position: Tensor, offset_mm: Tensor) -> Tensor:
+    """Concatenate the condition channels of N slices.
+
+    Parameters
+    ----------
+    labels
+        (N, K, h, w) from :func:`label_channels`.
+    informed
+        Latents of the informed slice, (N, c, h, w) or (1, c, h, w) for all.
+    position
+        (N,) from :func:`body_positions`.
+    offset_mm
+        (N,): the slice's place along the axis minus that of the informed slice, in mm, positive towards the head.
+
+    Returns
+    -------
+    Tensor
+        (N, K + c + 3, h, w).
+    """
+    count, _, height, width = labels.shape
+    places = torch.stack([position, *(torch.tanh(offset_mm / scale) for scale in OFFSET_SCALES_MM)], dim=1)
+    constant = places.to(labels)[:, :, None, None].expand(-1, -1, height, width)
+    return torch.cat([labels, informed.to(labels).expand(count, -1, -1, -1), constant], dim=1)

@@ -1,0 +1,122 @@
+"""The plan of a bundle: everything that was decided about the data and the diffusion, travelling with the weights."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
+
+from napari_gem3d.labels import LabelTable
+
+
+class Part(BaseModel):
+    """Base of the plan's parts: immutable, and refusing fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IntensityScheme(Part):
+    """How intensities become [-1, 1].
+
+    ``percentile`` (MR): 0 up to a percentile of the foreground's voxels; ``window`` (CT): from ``low`` to ``high`` HU.
+    """
+
+    kind: Literal["percentile", "window"] = "percentile"
+    percentile: float = Field(99.5, gt=0, le=100, description="Upper end, percentile of the foreground (MR).")
+    low: float = Field(-1000.0, description="Lower end in HU (CT).")
+    high: float = Field(1000.0, description="Upper end in HU (CT).")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> IntensityScheme:
+        if self.low >= self.high:
+            raise ValueError("the intensity window needs low < high")
+        return self
+
+
+class NoiseSchedule(Part):
+    """The forward process of diffusion, in the words of the ``diffusers`` schedulers."""
+
+    num_train_timesteps: int = Field(1000, ge=2)
+    beta_start: float = Field(0.00085, gt=0)
+    beta_end: float = Field(0.012, gt=0, lt=1)
+    beta_schedule: Literal["scaled_linear", "linear"] = "scaled_linear"
+    prediction_type: Literal["epsilon", "v_prediction"] = "v_prediction"
+    rescale_betas_zero_snr: bool = Field(True, description="Zero signal at the last timestep (needs v-prediction).")
+    timestep_spacing: Literal["trailing", "leading", "linspace"] = "trailing"
+    slice_correlation: float = Field(
+        0.0, ge=0, lt=1, description="Correlation of the noise of neighbouring slices, an AR(1) process along the axis."
+    )
+
+    def diffusers_config(self) -> dict[str, Any]:
+        """Keyword arguments that every ``diffusers`` scheduler of this process shares."""
+        return {**self.model_dump(exclude={"slice_correlation"}), "steps_offset": 1 if self.timestep_spacing == "leading" else 0}
+
+    @model_validator(mode="after")
+    def _zero_snr_needs_v(self) -> NoiseSchedule:
+        if self.rescale_betas_zero_snr and self.prediction_type == "epsilon":
+            raise ValueError("zero terminal SNR needs prediction_type 'v_prediction'")
+        return self
+
+
+class LatentSpace(Part):
+    """What surrounds the VAE: pixel-unshuffle, and the statistics that bring latents to unit scale."""
+
+    channels: int = Field(8, ge=1)
+    factor: int = Field(8, ge=1, description="Voxels a latent spans along rows and along columns.")
+    unshuffle: int = Field(2, ge=1)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> LatentSpace:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values and len(values) != self.channels:
+                raise ValueError(f"latent {name} needs one value for each of the {self.channels} channels")
+        return self
+
+
+class Plan(Part):
+    """The contents of ``model.json``.
+
+    Lengths are in mm, ``size`` is (rows, columns) = (Y, X) of a canonical (RAS) axial slice in voxels of ``spacing``
+    = (Z, Y, X). ``conditioning`` names the scheme by which label maps and informed slices become channels.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    format: Literal["napari-gem3d bundle"] = "napari-gem3d bundle"
+    format_version: Literal[1] = 1
+    name: str
+    modality: Literal["MR", "CT"] = "MR"
+    channel: str = Field("", description="The sequence or phase, such as FLAIR.")
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    size: tuple[int, int] = (192, 160)
+    intensity: IntensityScheme = IntensityScheme()
+    labels: LabelTable
+    background_outside_body: bool = Field(True, description="Voxels outside the body label are background.")
+    window: int = Field(16, ge=1, description="Slices of a window, n.")
+    overlap: int = Field(1, ge=1, description="Slices that a window shares with what is known, h.")
+    conditioning: Literal["labels+slice+offset"] = "labels+slice+offset"
+    schedule: NoiseSchedule = NoiseSchedule()
+    latents: LatentSpace = LatentSpace()
+    default_solver: Literal["dpmsolver++", "unipc", "ddim"] = "dpmsolver++"
+    default_steps: int = Field(10, ge=1, le=1000)
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _read_labels(cls, value: Any) -> Any:
+        return value if isinstance(value, LabelTable) else LabelTable.from_json(value)
+
+    @field_serializer("labels")
+    def _write_labels(self, value: LabelTable) -> Any:
+        return value.to_json()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Plan:
+        if self.overlap >= self.window:
+            raise ValueError("the overlap must be smaller than the window")
+        if any(length % self.latents.factor for length in self.size):
+            raise ValueError(f"the size {self.size} must be a multiple of {self.latents.factor}")
+        if min(self.spacing) <= 0:
+            raise ValueError("the spacing must be positive")
+        return self

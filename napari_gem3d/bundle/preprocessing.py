@@ -1,0 +1,187 @@
+"""What happens to scans and label maps before a network sees them: one code for training and generation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_gem3d.bundle.plan import Plan
+from napari_gem3d.errors import InputError
+from napari_gem3d.foreground import foreground
+from napari_gem3d.grid import Grid
+from napari_gem3d.labels import LabelMap
+from napari_gem3d.volume import Volume, resample
+
+# The U-Nets halve the latent grid twice; a box grown beyond the plan's size stays divisible all the way down.
+_LEVELS_FACTOR = 4
+
+
+@dataclass(frozen=True)
+class Intensities:
+    """The affine map of one scan's intensities to [-1, 1], and back.
+
+    Attributes
+    ----------
+    low, high
+        Intensities (the scan's units, HU for CT) that become -1 and 1; what lies beyond is clipped.
+    """
+
+    low: float
+    high: float
+
+    def forward(self, voxels: NDArray[Any]) -> NDArray[np.float32]:
+        """Map intensities of any shape to [-1, 1]."""
+        scaled = (voxels.astype(np.float32) - self.low) / (self.high - self.low)
+        return np.clip(scaled, 0.0, 1.0) * np.float32(2.0) - np.float32(1.0)
+
+    def inverse(self, scaled: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map values of any shape in [-1, 1] (clipped to it) to intensities."""
+        share = (np.clip(scaled, -1.0, 1.0) + np.float32(1.0)) / np.float32(2.0)
+        return (share * np.float32(self.high - self.low) + np.float32(self.low)).astype(np.float32)
+
+
+def fit_intensities(plan: Plan, volume: Volume, inside: NDArray[np.bool_]) -> Intensities:
+    """Find the map to [-1, 1] that the plan prescribes for a scan.
+
+    Parameters
+    ----------
+    plan
+        Its intensity scheme decides: MR runs from 0 to a percentile of the foreground's non-zero voxels, CT over a
+        fixed window in HU.
+    volume
+        The scan.
+    inside
+        (Z, Y, X), its foreground.
+
+    Raises
+    ------
+    InputError
+        If the foreground holds no positive voxel (MR).
+    """
+    scheme = plan.intensity
+    if scheme.kind == "window":
+        return Intensities(scheme.low, scheme.high)
+    values = volume.voxels[inside & (volume.voxels != 0)]
+    high = float(np.percentile(values, scheme.percentile)) if values.size else 0.0
+    if high <= 0:
+        name = volume.source or "The scan"
+        raise InputError(
+            f"{name} has no positive intensities in its foreground; give a scan of {plan.channel or 'MR'}."
+        )
+    return Intensities(0.0, high)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A label map brought to the plan's grid and cropped to the body.
+
+    Attributes
+    ----------
+    grid
+        Canonical (RAS) grid of the source at the plan's spacing with the source's whole field of view.
+    box
+        The part that networks see: the slices that hold body, in-plane the plan's size about the body's centre
+        (larger where the body is).
+    slices
+        Indices along the axis of `grid` of the slices of `box`.
+    labels
+        (Z, H, W) uint8 on `box`: the plan's label values, the body wherever no other label is.
+    """
+
+    grid: Grid
+    box: Grid
+    slices: range
+    labels: NDArray[np.uint8]
+
+
+def canonical_grid(plan: Plan, grid: Grid) -> Grid:
+    """The canonical (RAS) grid of a source at the plan's spacing, whole field of view."""
+    return grid.canonical().with_spacing(plan.spacing)
+
+
+def prepare_labels(plan: Plan, mask: LabelMap, body: Volume | None = None) -> Case:
+    """Bring a label map to the plan's grid, add the body, and crop to it.
+
+    Parameters
+    ----------
+    plan
+        The bundle's plan.
+    mask
+        Label map with values of the plan's table, any orientation and spacing.
+    body
+        The scan whose foreground is the body, where the map has no body label of its own; aligned by geometry.
+
+    Returns
+    -------
+    Case
+        The label map as the networks see it.
+
+    Raises
+    ------
+    InputError
+        If there are values that the table does not name, no body is known, or map and scan do not overlap.
+    """
+    mask.check_values(plan.labels)
+    label = plan.labels.body
+    if label is None:
+        raise InputError(f"The model {plan.name} has no body label; use a bundle whose label table names one.")
+    grid = canonical_grid(plan, mask.grid)
+    labels = resample(mask, grid, order=0).voxels.astype(np.uint8)
+    if not (labels == label.value).any():
+        labels = np.where((labels == 0) & _body_of(body, mask, grid, label.name, label.value), label.value, labels)
+    slices, start, shape = _body_box(plan, labels != 0)
+    box = grid.box(start, shape)
+    cropped = resample(LabelMap(labels.astype(np.uint8), grid.affine), box, order=0)
+    return Case(grid, box, slices, cropped.voxels.astype(np.uint8))
+
+
+def _body_of(body: Volume | None, mask: LabelMap, grid: Grid, name: str, value: int) -> NDArray[np.bool_]:
+    if body is None:
+        raise InputError(
+            f"The label map {mask.source or ''} does not say where the {name} is: give a map with label {value} ({name}), "
+            "or the patient's scan with --body.".replace("  ", " ")
+        )
+    inside = LabelMap(foreground(body).astype(np.uint8), body.affine, source=body.source)
+    return inside.aligned_to(grid).voxels.astype(bool)
+
+
+def _body_box(plan: Plan, inside: NDArray[np.bool_]) -> tuple[range, tuple[int, int, int], tuple[int, int, int]]:
+    """Slices with body, and start and shape (Z, Y, X) of the box about it."""
+    rows = np.flatnonzero(inside.any(axis=(1, 2)))
+    slices = range(int(rows[0]), int(rows[-1]) + 1)
+    start, shape = [slices.start], [len(slices)]
+    step = plan.latents.factor * _LEVELS_FACTOR
+    for axis, size in zip((1, 2), plan.size, strict=True):
+        where = np.flatnonzero(inside.any(axis=(0, 3 - axis)))
+        low, high = int(where[0]), int(where[-1])
+        length = size if high - low + 1 <= size else -(-(high - low + 1) // step) * step
+        start.append((low + high + 1) // 2 - length // 2)
+        shape.append(length)
+    return slices, (start[0], start[1], start[2]), (shape[0], shape[1], shape[2])
+
+
+def prepare_scan(plan: Plan, volume: Volume, box: Grid, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Bring a scan to a box in [-1, 1]; voxels outside the foreground become background (-1) where the plan says so.
+
+    Parameters
+    ----------
+    plan
+        The bundle's plan.
+    volume
+        The scan, any orientation and spacing.
+    box
+        The grid wanted, usually :attr:`Case.box`.
+    inside
+        (Z, Y, X) on the scan's own grid: its foreground.
+
+    Returns
+    -------
+    ndarray
+        (Z, H, W) on `box`.
+    """
+    intensities = fit_intensities(plan, volume, inside)
+    voxels = np.where(inside, volume.voxels, intensities.low) if plan.background_outside_body else volume.voxels
+    return intensities.forward(resample(volume.with_voxels(voxels), box, fill=intensities.low).voxels)

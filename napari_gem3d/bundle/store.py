@@ -1,0 +1,276 @@
+"""Bundles on disk: a folder with ``model.json``, a card, and a folder of configuration and safetensors a network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DModel
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from napari_gem3d.bundle.conditioning import condition_channels
+from napari_gem3d.bundle.plan import Plan
+from napari_gem3d.errors import InputError
+from napari_gem3d.networks import SliceUNet, SliceVAE, VolumeUNet
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+PARTS = ("vae", "slice_unet", "volume_unet", "position_unet")
+
+
+@dataclass
+class ModelBundle:
+    """A trained GEM-3D model: networks, and the plan by which data meets them.
+
+    Attributes
+    ----------
+    plan
+        Preprocessing, label table, window, noise schedule: the contents of ``model.json``.
+    vae, slice_unet, volume_unet, position_unet
+        The networks in evaluation mode, or None where the bundle has none.
+    card
+        The model card, Markdown.
+    path
+        The folder it came from, or None.
+    sha256
+        Over the plan and all weights; identifies the model in recipes. Empty for a bundle made in memory.
+    """
+
+    plan: Plan
+    vae: SliceVAE | None = None
+    slice_unet: SliceUNet | None = None
+    volume_unet: VolumeUNet | None = None
+    position_unet: nn.Module | None = None
+    card: str = ""
+    path: Path | None = None
+    sha256: str = ""
+
+    def to(self, device: torch.device | str) -> ModelBundle:
+        """Move all networks to a device; returns the bundle itself."""
+        for name in PARTS:
+            part = getattr(self, name)
+            if part is not None:
+                part.to(device)
+        return self
+
+
+def bundled_models() -> dict[str, Path]:
+    """The models that came with the package, by name."""
+    package = Path(__file__).resolve().parents[1]
+    found: dict[str, Path] = {}
+    for root in (package.parent / "models", package / "models"):
+        for description in sorted(root.glob("*/model.json")):
+            found.setdefault(description.parent.name, description.parent)
+    return found
+
+
+def find_bundle(folder: Path | str) -> Path:
+    """The folder of a bundle given by path or by the name of a bundled model.
+
+    Raises
+    ------
+    InputError
+        If there is neither such a folder nor such a bundled model.
+    """
+    path = Path(folder)
+    if (path / "model.json").is_file():
+        return path
+    bundled = bundled_models()
+    if str(folder) in bundled:
+        return bundled[str(folder)]
+    known = ", ".join(bundled) or "none"
+    raise InputError(f"There is no model '{folder}': give a folder with a model.json, or a bundled model ({known}).")
+
+
+def read_plan(folder: Path) -> Plan:
+    """Read and check ``model.json``.
+
+    Raises
+    ------
+    InputError
+        If it is missing, not JSON, of another format version, or has fields or values this version does not know.
+    """
+    path = folder / "model.json"
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"The model file {path} cannot be read; choose a bundle folder with a model.json.") from error
+    except ValueError as error:
+        raise InputError(f"The model file {path} is not JSON; get the bundle again.") from error
+    if isinstance(raw, dict) and raw.get("format_version", 1) != 1:
+        version = raw["format_version"]
+        raise InputError(f"The bundle {folder} has format version {version}, not 1; update napari-gem3d to use it.")
+    try:
+        return Plan.model_validate(raw)
+    except (ValidationError, InputError) as error:
+        raise InputError(f"The model file {path} is not understood ({_first_problem(error)}).") from error
+
+
+def _first_problem(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(key) for key in first['loc']) or 'model.json'}: {first['msg']}"
+    return str(error)
+
+
+def load_bundle(folder: Path | str) -> ModelBundle:
+    """Load a bundle from its folder, or a bundled model by its name. Nothing is ever unpickled.
+
+    Parameters
+    ----------
+    folder
+        A folder with a ``model.json``, or a name such as ``brain-flair``.
+
+    Returns
+    -------
+    ModelBundle
+        Networks in float32, evaluation mode, on the processor.
+
+    Raises
+    ------
+    InputError
+        If the bundle is not found, incomplete, damaged, or says something this version does not know.
+    """
+    path = find_bundle(folder)
+    plan = read_plan(path)
+    card = path / "README.md"
+    bundle = ModelBundle(plan, card=card.read_text(encoding="utf-8") if card.is_file() else "", path=path)
+    if (path / "vae").is_dir():
+        bundle.vae = _load_vae(path, plan)
+    if (path / "slice_unet").is_dir():
+        bundle.slice_unet = _load_slice_unet(path, plan)
+    if (path / "volume_unet").is_dir():
+        bundle.volume_unet = _load_volume_unet(path, bundle.slice_unet)
+    for name in PARTS:
+        part = getattr(bundle, name)
+        if part is not None:
+            part.eval().requires_grad_(False)
+    bundle.sha256 = hash_bundle(path)
+    return bundle
+
+
+def _load_vae(path: Path, plan: Plan) -> SliceVAE:
+    latents = plan.latents
+    autoencoder = AutoencoderKL.from_config(_read_config(path / "vae"))
+    vae = SliceVAE(autoencoder, latents.unshuffle, latents.mean or None, latents.std or None)
+    if (vae.factor, vae.latent_channels) != (latents.factor, latents.channels):
+        raise InputError(f"The VAE of {path} does not fit the latents of its model.json; get the bundle again.")
+    _load_tensors(dict(autoencoder.state_dict()), path / "vae")
+    return vae
+
+
+def _load_slice_unet(path: Path, plan: Plan) -> SliceUNet:
+    network = SliceUNet(UNet2DModel.from_config(_read_config(path / "slice_unet")))
+    expected = plan.latents.channels + condition_channels(plan)
+    if network.in_channels != expected:
+        raise InputError(
+            f"The slice U-Net of {path} takes {network.in_channels} channels where its model.json needs {expected}; "
+            "get the bundle again."
+        )
+    _load_tensors(dict(network.unet.state_dict()), path / "slice_unet")
+    return network
+
+
+def _load_volume_unet(path: Path, slice_unet: SliceUNet | None) -> VolumeUNet:
+    if slice_unet is None:
+        raise InputError(f"The bundle {path} has a volume U-Net but no slice U-Net to inflate; get the bundle again.")
+    network = VolumeUNet.inflate(slice_unet)
+    _load_tensors(dict(network.volumetric_parameters()), path / "volume_unet")
+    return network
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / 'config.json'} cannot be read; get the bundle again.") from error
+    return config
+
+
+def _load_tensors(targets: Mapping[str, Tensor], folder: Path) -> None:
+    """Copy stored tensors into a network's own, refusing any that are missing, extra or of another shape."""
+    path = folder / WEIGHTS
+    try:
+        stored = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"The weights {path} are missing or damaged; get the bundle again.") from error
+    missing = sorted(targets.keys() - stored.keys())
+    extra = sorted(stored.keys() - targets.keys())
+    if missing or extra:
+        what = f"lack {missing[0]}" if missing else f"have the unknown tensor {extra[0]}"
+        raise InputError(
+            f"The weights {path} {what} ({len(missing)} missing, {len(extra)} extra); get the bundle again."
+        )
+    with torch.no_grad():
+        for name, target in targets.items():
+            if target.shape != stored[name].shape:
+                shapes = f"{tuple(stored[name].shape)} instead of {tuple(target.shape)}"
+                raise InputError(f"The tensor {name} of {path} is {shapes}; get the bundle again.")
+            target.copy_(stored[name])
+
+
+def save_bundle(bundle: ModelBundle, folder: Path | str) -> Path:
+    """Write a bundle, float16, replacing what was there only when everything is written.
+
+    The volume U-Net is stored as its volumetric tensors alone: the rest is the slice U-Net's.
+
+    Parameters
+    ----------
+    bundle
+        What to write; networks that are None are left out.
+    folder
+        The bundle's folder.
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        staged = Path(temporary) / "bundle"
+        staged.mkdir()
+        (staged / "model.json").write_text(bundle.plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        if bundle.card:
+            (staged / "README.md").write_text(bundle.card, encoding="utf-8")
+        if bundle.vae is not None:
+            autoencoder = bundle.vae.autoencoder
+            _save_network(staged / "vae", autoencoder.config, autoencoder.state_dict())
+        if bundle.slice_unet is not None:
+            unet = bundle.slice_unet.unet
+            _save_network(staged / "slice_unet", unet.config, unet.state_dict())
+        if bundle.volume_unet is not None:
+            config = {"_class_name": "VolumeUNet", "inflates": "slice_unet"}
+            _save_network(staged / "volume_unet", config, dict(bundle.volume_unet.volumetric_parameters()))
+        replaced = Path(temporary) / "replaced"
+        if folder.exists():
+            folder.rename(replaced)
+        staged.rename(folder)
+    return folder
+
+
+def _save_network(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    folder.mkdir()
+    public = {key: value for key, value in config.items() if key not in ("_name_or_path", "_use_default_values")}
+    (folder / "config.json").write_text(json.dumps(public, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    halves = {name: t.detach().cpu().to(torch.float16).contiguous() for name, t in tensors.items()}
+    save_file(halves, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def hash_bundle(folder: Path) -> str:
+    """SHA-256 over the names and bytes of everything in a bundle that decides what it draws (not the card)."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in (".json", ".safetensors"):
+            digest.update(path.relative_to(folder).as_posix().encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

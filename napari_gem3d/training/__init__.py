@@ -1,0 +1,1 @@
+"""Training: from a folder of scans to a bundle, headless and resumable."""

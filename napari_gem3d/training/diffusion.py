@@ -1,0 +1,210 @@
+"""Stages 1 and 2: the slice U-Net, then the volumetric layers of the volume U-Net (paper, section 3.3)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_gem3d.bundle.plan import Plan
+from napari_gem3d.device import autocast
+from napari_gem3d.networks import SliceUNet, SliceVAE, VolumeUNet
+from napari_gem3d.training.config import SliceSettings, StageSettings, VolumeSettings
+from napari_gem3d.training.latents import Batch, LatentBatches
+from napari_gem3d.training.pictures import save_rows
+
+_VALIDATION_SEED = 20
+_VALIDATION_BATCHES = 4
+_PREVIEW_STEPS = 10
+
+
+def correlated_noise(
+    shape: Sequence[int], correlation: float, windows: int, generator: torch.Generator | None = None
+) -> Tensor:
+    """Gaussian noise whose neighbouring slices in a window correlate, a stationary AR(1) process.
+
+    Parameters
+    ----------
+    shape
+        (windows * n, c, h, w).
+    correlation
+        Of neighbouring slices, 0 (independent) up to below 1.
+    windows
+        How many windows follow each other in the batch; noise of different windows is independent.
+    generator
+        Draws the noise; torch's own by default.
+
+    Returns
+    -------
+    Tensor
+        Noise of the given shape, each slice of unit variance.
+    """
+    noise = torch.randn(*shape, generator=generator).unflatten(0, (windows, -1))
+    fresh = (1 - correlation**2) ** 0.5
+    for k in range(1, noise.shape[1]):
+        noise[:, k] = correlation * noise[:, k - 1] + fresh * noise[:, k]
+    return noise.flatten(0, 1)
+
+
+class DiffusionStage(ABC):
+    """What both stages share: the forward process, the loss, validation on fixed noise.
+
+    Parameters
+    ----------
+    plan
+        Noise schedule, window, label table.
+    settings
+        Of the stage.
+    train, validation
+        Where batches come from.
+    vae
+        Decodes the pictures.
+    device, precision
+        Where and how the networks run.
+    """
+
+    name = ""
+
+    def __init__(
+        self,
+        plan: Plan,
+        settings: StageSettings,
+        train: LatentBatches,
+        validation: LatentBatches,
+        vae: SliceVAE,
+        device: torch.device,
+        precision: str,
+    ) -> None:
+        self.plan, self.settings = plan, settings
+        self.train, self.validation = train, validation
+        self.vae, self.device, self.precision = vae.to(device), device, precision
+        config = plan.schedule.diffusers_config()
+        self.process = DDPMScheduler(**config)
+        self.preview = DDIMScheduler(**config, clip_sample=False)
+
+    @abstractmethod
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters that learn."""
+
+    @abstractmethod
+    def draw(self, source: LatentBatches, rng: np.random.Generator, count: int) -> Batch:
+        """Draw a batch."""
+
+    @abstractmethod
+    def predict(self, x: Tensor, t: Tensor, windows: int) -> Tensor:
+        """Run the network on the noisy latents and conditions (N, C, h, w) at timesteps (N,)."""
+
+    @abstractmethod
+    def noise(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
+        """Noise (N, c, h, w) for a batch."""
+
+    @abstractmethod
+    def timesteps(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
+        """Timesteps (N,) for a batch."""
+
+    def loss(
+        self, rng: np.random.Generator, step: int, batch: Batch | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Mean squared error of the prediction (the noise, or v) on a batch, drawn from the training patients if none is given."""
+        batch = batch or self.draw(self.train, rng, self.settings.batch)
+        noise = self.noise(batch, generator).to(self.device)
+        t = self.timesteps(batch, generator).to(self.device)
+        latents = batch.latents.to(self.device)
+        noisy = self.process.add_noise(latents, noise, t)
+        is_v = self.plan.schedule.prediction_type == "v_prediction"
+        target = self.process.get_velocity(latents, noise, t) if is_v else noise
+        with autocast(self.precision, self.device):
+            prediction = self.predict(torch.cat([noisy, batch.conditions.to(self.device)], dim=1), t, batch.windows)
+        return functional.mse_loss(prediction.float(), target), {}
+
+    def validate(self) -> dict[str, float]:
+        """Loss on the held-out patients, always with the same slices, timesteps and noise."""
+        rng, generator = np.random.default_rng(_VALIDATION_SEED), torch.Generator().manual_seed(_VALIDATION_SEED)
+        batches = [self.draw(self.validation, rng, self.settings.batch) for _ in range(_VALIDATION_BATCHES)]
+        return {"loss": float(np.mean([float(self.loss(rng, 0, batch, generator)[0]) for batch in batches]))}
+
+    def picture(self, path: Path) -> None:
+        """Write rows of real, generated and informed slices of held-out patients."""
+        rng, generator = np.random.default_rng(_VALIDATION_SEED), torch.Generator().manual_seed(_VALIDATION_SEED)
+        batch = self.draw(self.validation, rng, self.preview_count)
+        conditions = batch.conditions.to(self.device)
+        x = self.noise(batch, generator).to(self.device)
+        self.preview.set_timesteps(_PREVIEW_STEPS)
+        for t in self.preview.timesteps:
+            with autocast(self.precision, self.device):
+                prediction = self.predict(torch.cat([x, conditions], dim=1), t.expand(len(x)).to(self.device), batch.windows)
+            x = self.preview.step(prediction.float(), t, x).prev_sample
+        labels = len(self.plan.labels)
+        informed = conditions[:, labels : labels + self.plan.latents.channels]
+        shown = (batch.latents.to(self.device), x, informed)
+        save_rows([self.vae.decode(latents)[:, 0].float().cpu().numpy() for latents in shown], path)
+
+    preview_count = 12
+
+    def extra_state(self) -> dict[str, Any]:
+        """Nothing but the network has a state."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Nothing but the network has a state."""
+
+
+class SliceStage(DiffusionStage):
+    """Stage 1: single slices of many patients, each with its own timestep; everything learns."""
+
+    name = "slice"
+
+    def __init__(self, network: SliceUNet, plan: Plan, settings: SliceSettings, *args: Any) -> None:
+        super().__init__(plan, settings, *args)
+        self.network = network.to(self.device).train()
+
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.network.parameters())
+
+    def draw(self, source: LatentBatches, rng: np.random.Generator, count: int) -> Batch:
+        return source.slices(rng, count)
+
+    def predict(self, x: Tensor, t: Tensor, windows: int) -> Tensor:
+        return self.network(x, t)  # type: ignore[no-any-return]
+
+    def noise(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
+        return torch.randn(*batch.latents.shape, generator=generator)
+
+    def timesteps(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
+        return torch.randint(self.plan.schedule.num_train_timesteps, (len(batch.latents),), generator=generator)
+
+
+class VolumeStage(DiffusionStage):
+    """Stage 2: windows with one timestep each; only the volumetric layers learn, the rest has no gradients."""
+
+    name = "volume"
+    preview_count = 1
+
+    def __init__(self, network: VolumeUNet, plan: Plan, settings: VolumeSettings, *args: Any) -> None:
+        super().__init__(plan, settings, *args)
+        self.edge_share = settings.edge_share
+        self.network = network.to(self.device).train()
+        self.network.freeze_spatial()
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [parameter for _, parameter in self.network.volumetric_parameters()]
+
+    def draw(self, source: LatentBatches, rng: np.random.Generator, count: int) -> Batch:
+        return source.windows(rng, count, min(self.plan.window, source.shortest), self.edge_share)
+
+    def predict(self, x: Tensor, t: Tensor, windows: int) -> Tensor:
+        return self.network(x, t, num_slices=len(x) // windows)  # type: ignore[no-any-return]
+
+    def noise(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
+        return correlated_noise(batch.latents.shape, self.plan.schedule.slice_correlation, batch.windows, generator)
+
+    def timesteps(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
+        t = torch.randint(self.plan.schedule.num_train_timesteps, (batch.windows,), generator=generator)
+        return t.repeat_interleave(len(batch.latents) // batch.windows)

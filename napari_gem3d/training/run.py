@@ -1,0 +1,171 @@
+"""A whole run: prepare, VAE, slice U-Net, volume U-Net, bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from napari_gem3d.bundle import ModelBundle, Plan, load_bundle, save_bundle
+from napari_gem3d.bundle.conditioning import condition_channels
+from napari_gem3d.device import choose_device, choose_precision
+from napari_gem3d.errors import InputError
+from napari_gem3d.networks import SliceUNet, SliceVAE, VolumeUNet
+from napari_gem3d.training.cache import Cache, prepare
+from napari_gem3d.training.card import write_card
+from napari_gem3d.training.config import TrainingConfig, save_config
+from napari_gem3d.training.diffusion import SliceStage, VolumeStage
+from napari_gem3d.training.latents import LatentBatches, encode_cache, latent_statistics
+from napari_gem3d.training.loop import train_stage
+from napari_gem3d.training.vae import VAEStage, build_vae
+
+STAGES = ("prepare", "vae", "slice", "volume")
+
+
+class TrainingRun:
+    """The run folder, and what each stage does in it.
+
+    ``bundle/`` inside the run always holds the newest result of every stage that has ended.
+
+    Parameters
+    ----------
+    dataset
+        Folder in nnU-Net's raw layout.
+    folder
+        The run: configuration, plan, split, cache, a folder a stage, and the bundle.
+    config
+        All settings.
+    resume
+        Continue stages from their checkpoints.
+    say
+        Receives messages for people.
+    """
+
+    def __init__(
+        self, dataset: Path, folder: Path, config: TrainingConfig, resume: bool = False, say: Callable[[str], None] = print
+    ) -> None:
+        self.dataset, self.folder, self.config, self.resume, self.say = dataset, folder, config, resume, say
+        self.cache = Cache(folder)
+        self.device = choose_device(config.device)
+        self.precision = choose_precision(config.precision, self.device)
+
+    @property
+    def bundle_folder(self) -> Path:
+        """Where the run's bundle is."""
+        return self.folder / "bundle"
+
+    def run(self, stage: str) -> bool:
+        """Run a stage, or ``all`` in order; returns whether it came to its end.
+
+        Raises
+        ------
+        InputError
+            If the dataset, a setting, or what an earlier stage should have left is not usable.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_config(self.config, self.folder / "config.yaml")
+        for name in STAGES if stage == "all" else (stage,):
+            if not getattr(self, f"_{name}")():
+                self.say(f"{name}: stopped and saved; continue with --resume")
+                return False
+        return True
+
+    def _prepare(self) -> bool:
+        prepare(self.dataset, self.folder, self.config, self.say)
+        return True
+
+    def _vae(self) -> bool:
+        vae = build_vae(self.config.vae)
+        plan = self.cache.plan
+        if not self._train(VAEStage(vae, self.config.vae, self.cache, self.device, self.precision)):
+            return False
+        vae.eval().requires_grad_(False)
+        if self.config.vae.train_encoder or not plan.latents.mean:
+            mean, std = latent_statistics(self.cache, vae)
+            latents = plan.latents.model_copy(
+                update={
+                    "channels": vae.latent_channels,
+                    "factor": vae.factor,
+                    "unshuffle": vae.unshuffle,
+                    "mean": tuple(round(value, 5) for value in mean),
+                    "std": tuple(round(value, 5) for value in std),
+                }
+            )
+            plan = plan.model_copy(update={"latents": latents})
+            (self.folder / "plan.json").write_text(plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            vae.set_latent_statistics(mean, std)
+        self._save(plan, vae=vae)
+        self._encode(plan, vae, redo=self.config.vae.train_encoder)
+        return True
+
+    def _slice(self) -> bool:
+        bundle = self._load("vae")
+        plan, settings = bundle.plan, self.config.slice
+        if settings.init is not None:
+            network = load_bundle(settings.init).slice_unet
+            if network is None:
+                raise InputError(f"The bundle {settings.init} has no slice U-Net to start from; choose another.")
+            network.requires_grad_(True)
+        else:
+            inputs = plan.latents.channels + condition_channels(plan)
+            network = SliceUNet.build(
+                inputs,
+                plan.latents.channels,
+                settings.channels,
+                settings.attention,
+                settings.layers_per_block,
+                settings.head_channels,
+                settings.norm_groups,
+            )
+        batches = [LatentBatches(self.cache, plan, split, settings) for split in ("train", "validation")]
+        stage = SliceStage(network, plan, settings, *batches, bundle.vae, self.device, self.precision)
+        ended = self._train(stage)
+        self._save(plan, vae=bundle.vae, slice_unet=network)
+        return ended
+
+    def _volume(self) -> bool:
+        bundle = self._load("vae", "slice_unet")
+        assert bundle.slice_unet is not None
+        schedule = bundle.plan.schedule.model_copy(update={"slice_correlation": self.config.schedule.slice_correlation})
+        plan = bundle.plan.model_copy(update={"schedule": schedule, "window": self.config.window})
+        settings = self.config.volume
+        network = VolumeUNet.inflate(bundle.slice_unet)
+        if settings.init is not None:
+            start = load_bundle(settings.init).volume_unet
+            if start is None:
+                raise InputError(f"The bundle {settings.init} has no volume U-Net to start from; choose another.")
+            own = dict(network.volumetric_parameters())
+            with torch.no_grad():
+                for name, parameter in start.volumetric_parameters():
+                    own[name].copy_(parameter)
+        batches = [LatentBatches(self.cache, plan, split, settings) for split in ("train", "validation")]
+        stage = VolumeStage(network, plan, settings, *batches, bundle.vae, self.device, self.precision)
+        ended = self._train(stage)
+        self._save(plan, vae=bundle.vae, slice_unet=bundle.slice_unet, volume_unet=network)
+        return ended
+
+    def _train(self, stage: VAEStage | SliceStage | VolumeStage) -> bool:
+        if stage.settings.steps == 0:
+            self.say(f"{stage.name}: no steps wanted, used as it starts")
+            return True
+        folder = self.folder / stage.name
+        return train_stage(stage, folder, seed=self.config.seed, resume=self.resume, say=self.say)
+
+    def _encode(self, plan: Plan, vae: SliceVAE, redo: bool) -> None:
+        encode_cache(self.cache, plan, vae, self.precision, self.say, redo)
+
+    def _load(self, *needed: str) -> ModelBundle:
+        if not (self.bundle_folder / "model.json").is_file():
+            raise InputError(f"{self.folder} has no VAE yet; run the stages prepare and vae first (or all).")
+        bundle = load_bundle(self.bundle_folder)
+        for part in needed:
+            if getattr(bundle, part) is None:
+                raise InputError(f"{self.bundle_folder} has no {part} yet; run the stages in the order {', '.join(STAGES)}.")
+        return bundle
+
+    def _save(self, plan: Plan, **parts: object) -> None:
+        bundle = ModelBundle(plan, **parts)  # type: ignore[arg-type]
+        bundle.card = write_card(plan, self.folder, self.config)
+        save_bundle(bundle, self.bundle_folder)
+        self.say(f"bundle: {self.bundle_folder}")

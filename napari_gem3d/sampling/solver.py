@@ -53,7 +53,7 @@ def make_solver(schedule: NoiseSchedule, name: str, steps: int, eta: float = 0.0
     name
         "dpmsolver++" or "unipc" (second order, few steps), or "ddim".
     steps
-        Number of denoising steps, 1 … `schedule.num_train_timesteps`.
+        Number of denoising steps, 1 up to about `schedule.num_train_timesteps`.
     eta
         Share of fresh noise a step, DDIM only: 0 deterministic, 1 as in DDPM.
 
@@ -72,8 +72,10 @@ def check_solver(schedule: NoiseSchedule, name: str, steps: int, eta: float) -> 
     """Raise InputError if `make_solver` could not make this solver."""
     if name not in SOLVERS:
         raise InputError(f"The solver '{name}' is unknown; choose one of {', '.join(SOLVERS)}.")
-    if not 1 <= steps <= schedule.num_train_timesteps:
-        raise InputError(f"{steps} denoising steps are not possible; choose 1 to {schedule.num_train_timesteps}.")
+    # "leading" spacing shifts all timesteps up by one, so that the two largest numbers of steps would leave the range.
+    most = schedule.num_train_timesteps - (2 if schedule.timestep_spacing == "leading" else 0)
+    if not 1 <= steps <= most:
+        raise InputError(f"{steps} denoising steps are not possible; choose 1 to {most}.")
     if not 0 <= eta <= 1:
         raise InputError(f"An eta of {eta} is not possible; choose 0 to 1.")
     if eta > 0 and name != "ddim":
@@ -82,8 +84,7 @@ def check_solver(schedule: NoiseSchedule, name: str, steps: int, eta: float) -> 
 
 def _options(schedule: NoiseSchedule) -> dict[str, Any]:
     # The solvers are handed x0 ("sample"): that spares the detour from x0 back to the network's own target.
-    fields = {"num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "rescale_betas_zero_snr"}
-    return {**schedule.model_dump(include=fields | {"timestep_spacing"}), "prediction_type": "sample"}
+    return {**schedule.diffusers_config(), "prediction_type": "sample"}
 
 
 class _Multistep:

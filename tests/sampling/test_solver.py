@@ -89,6 +89,16 @@ def test_every_number_of_steps_gives_falling_timesteps(name: str) -> None:
         assert signals == sorted(signals) and signals[0] < 1e-3 and solver.levels[-1] == (1.0, 0.0)
 
 
+@pytest.mark.parametrize("name", SOLVERS)
+def test_the_published_spacing_stays_in_range(name: str) -> None:
+    for steps in (1, 200, 998):
+        solver = make_solver(PUBLISHED, name, steps)
+        assert len(solver.timesteps) == steps and 1 <= min(solver.timesteps) <= max(solver.timesteps) <= 999
+    assert make_solver(PUBLISHED, "ddim", 200).timesteps[:2] == (996, 991)
+    with pytest.raises(InputError, match="choose 1 to 998"):
+        make_solver(PUBLISHED, name, 999)
+
+
 def test_a_number_of_steps_that_diffusers_miscounts_still_ends_clean() -> None:
     noise, latents, known = tensors()
     *_, last = denoise(rough_network, make_solver(ZERO_SNR, "dpmsolver++", 61), "v_prediction", noise, latents, known)

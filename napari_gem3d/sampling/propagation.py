@@ -1,0 +1,144 @@
+"""Algorithm 1 of the paper: from one informed slice through the whole volume, window by window, in latents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from threading import Event
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_gem3d.bundle import ModelBundle
+from napari_gem3d.bundle.conditioning import body_positions, condition, label_channels
+from napari_gem3d.device import autocast
+from napari_gem3d.errors import InputError
+from napari_gem3d.sampling.noise import correlated_noise
+from napari_gem3d.sampling.solver import denoise, make_solver
+from napari_gem3d.sampling.windows import Window, plan_windows
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a volume is drawn; see `make_solver` for the first three.
+
+    Attributes
+    ----------
+    solver, steps, eta
+        The solver and its settings.
+    seed
+        Decides all noise.
+    device
+        Where the networks run, such as "cpu".
+    precision
+        "float32" or "bfloat16", in which the networks run.
+    """
+
+    solver: str
+    steps: int
+    eta: float
+    seed: int
+    device: str
+    precision: str
+
+
+class Propagation:
+    """The latents of one volume, generated in both directions from a first window.
+
+    Parameters
+    ----------
+    bundle
+        The networks and their plan.
+    labels
+        (Z, H, W) label values of the slices that hold body.
+    informed
+        Latents of the informed slice, (1, c, H / factor, W / factor).
+    start
+        The slice, 0 … Z − 1, that the informed slice stands for.
+    sampling
+        Solver, seed, device.
+    """
+
+    def __init__(
+        self, bundle: ModelBundle, labels: NDArray[np.uint8], informed: Tensor, start: int, sampling: Sampling
+    ) -> None:
+        plan = bundle.plan
+        if bundle.volume_unet is None:
+            raise InputError(f"The model {plan.name} has no volume U-Net; choose a bundle that is trained to the end.")
+        self.network = bundle.volume_unet
+        self.plan, self.sampling = plan, sampling
+        self.device = torch.device(sampling.device)
+        self.windows = plan_windows(len(labels), start, plan.window, plan.overlap)
+        self._start, self._informed = start, informed.to(self.device)
+        self._labels = label_channels(plan, labels).to(self.device)
+        self._positions = torch.from_numpy(body_positions(len(labels))).to(self.device)
+        # Drawn on the processor for all slices at once: windows, batches and the device do not change it.
+        self._generator = torch.Generator().manual_seed(sampling.seed)
+        shape = (len(labels), *informed.shape[1:])
+        noise = correlated_noise(shape, plan.schedule.slice_correlation, generator=self._generator)
+        self._noise = noise.to(self.device)
+        self.latents = torch.zeros(shape, device=self.device)
+
+    def run(self, cancel: Event | None = None) -> Iterator[tuple[Window, ...] | None]:
+        """Generate all windows in their order; stop before the next denoising step once `cancel` is set.
+
+        Yields
+        ------
+        tuple of Window or None
+            None after a denoising step; the windows of a batch, one or two, when their slices in `latents` are final.
+        """
+        for batch in batches(self.windows):
+            if cancel is not None and cancel.is_set():
+                return
+            for latents in self._denoise(batch):
+                yield None
+                if cancel is not None and cancel.is_set():
+                    return
+            for window, result in zip(batch, latents.split(len(batch[0].slices)), strict=True):
+                new = window.new
+                self.latents[new.start : new.stop] = result[new.start - window.slices.start :][: len(new)]
+            yield batch
+
+    def _denoise(self, batch: Sequence[Window]) -> Iterator[Tensor]:
+        """Denoise windows of equal length together; yield their slices (B * n, c, h, w) after every step."""
+        index = torch.tensor([i for window in batch for i in window.slices], device=self.device)
+        known = torch.tensor([i in window.known for window in batch for i in window.slices], device=self.device)
+        conditions = torch.cat([self._condition(window) for window in batch])
+        settings = self.sampling
+
+        @torch.no_grad()
+        def network(x: Tensor, timestep: int) -> Tensor:
+            t = torch.full((len(x),), timestep, device=x.device)
+            with autocast(settings.precision, self.device):
+                return self.network(torch.cat([x, conditions], dim=1), t, num_slices=len(batch[0].slices))
+
+        solver = make_solver(self.plan.schedule, settings.solver, settings.steps, settings.eta)
+        prediction_type = self.plan.schedule.prediction_type
+        return denoise(
+            network, solver, prediction_type, self._noise[index], self.latents[index], known, self._generator
+        )
+
+    def _condition(self, window: Window) -> Tensor:
+        """Condition channels (n, C, h, w): later windows are informed by the known slice nearest their new ones."""
+        where = slice(window.slices.start, window.slices.stop)
+        nearest = window.informed
+        origin = self._start if nearest is None else nearest
+        informed = self._informed if nearest is None else self.latents[nearest : nearest + 1]
+        # Latents lie on the plan's grid, so the plan's spacing is the distance of neighbouring slices in mm.
+        offset = (torch.arange(where.start, where.stop, device=self.device) - origin) * self.plan.spacing[0]
+        return condition(self._labels[where], informed, self._positions[where], offset)
+
+
+def batches(windows: tuple[Window, ...]) -> Iterator[tuple[Window, ...]]:
+    """Group a plan into batches: the first window, then one up and one down together while both last.
+
+    The two directions do not need each other, and all windows of a plan have the same length.
+    """
+    yield windows[:1]
+    up = [window for window in windows if window.direction == "up"]
+    down = [window for window in windows if window.direction == "down"]
+    for pair in zip_longest(up, down):
+        yield tuple(window for window in pair if window is not None)

@@ -91,10 +91,8 @@ def otsu(voxels: NDArray[Any]) -> float:
 
 def _corner_value(voxels: NDArray[Any]) -> Any:
     """The value most of the eight corners share."""
-    values, counts = np.unique(
-        voxels[:: voxels.shape[0] - 1 or 1, :: voxels.shape[1] - 1 or 1, :: voxels.shape[2] - 1 or 1],
-        return_counts=True,
-    )
+    ends = (0, -1)
+    values, counts = np.unique(voxels[np.ix_(ends, ends, ends)], return_counts=True)
     return values[np.argmax(counts)]
 
 

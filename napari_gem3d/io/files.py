@@ -31,7 +31,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from error
     finally:

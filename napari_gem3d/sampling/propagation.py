@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from threading import Event
@@ -75,39 +75,40 @@ class Propagation:
         self._start, self._informed = start, informed.to(self.device)
         self._labels = label_channels(plan, labels).to(self.device)
         self._positions = torch.from_numpy(body_positions(len(labels))).to(self.device)
-        # Drawn on the processor for all slices at once: windows, batches and the device do not change it.
-        self._generator = torch.Generator().manual_seed(sampling.seed)
-        shape = (len(labels), *informed.shape[1:])
-        noise = correlated_noise(shape, plan.schedule.slice_correlation, generator=self._generator)
-        self._noise = noise.to(self.device)
-        self.latents = torch.zeros(shape, device=self.device)
+        self.latents = torch.zeros((len(labels), *informed.shape[1:]), device=self.device)
 
-    def run(self, cancel: Event | None = None) -> Iterator[tuple[Window, ...] | None]:
+    def run(self, cancel: Event | None = None) -> Iterator[tuple[tuple[Window, ...], bool]]:
         """Generate all windows in their order; stop before the next denoising step once `cancel` is set.
 
         Yields
         ------
-        tuple of Window or None
-            None after a denoising step; the windows of a batch, one or two, when their slices in `latents` are final.
+        tuple of Window
+            The one or two windows at work, after every denoising step.
+        bool
+            Whether their new slices in `latents` are final; told once, after their last step.
         """
+        # Drawn on the processor for all slices at once: windows, batches and the device do not change it.
+        generator = torch.Generator().manual_seed(self.sampling.seed)
+        correlation = self.plan.schedule.slice_correlation
+        noise = correlated_noise(self.latents.shape, correlation, generator=generator).to(self.device)
         for batch in batches(self.windows):
             if cancel is not None and cancel.is_set():
                 return
-            for latents in self._denoise(batch):
-                yield None
+            for latents in self._denoise(batch, noise, generator):  # noqa: B007 — the last is the result
+                yield batch, False
                 if cancel is not None and cancel.is_set():
                     return
             for window, result in zip(batch, latents.split(len(batch[0].slices)), strict=True):
                 new = window.new
                 self.latents[new.start : new.stop] = result[new.start - window.slices.start :][: len(new)]
-            yield batch
+            yield batch, True
 
-    def _denoise(self, batch: Sequence[Window]) -> Iterator[Tensor]:
+    def _denoise(self, batch: tuple[Window, ...], noise: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
         """Denoise windows of equal length together; yield their slices (B * n, c, h, w) after every step."""
         index = torch.tensor([i for window in batch for i in window.slices], device=self.device)
         known = torch.tensor([i in window.known for window in batch for i in window.slices], device=self.device)
         conditions = torch.cat([self._condition(window) for window in batch])
-        settings = self.sampling
+        settings, schedule = self.sampling, self.plan.schedule
 
         @torch.no_grad()
         def network(x: Tensor, timestep: int) -> Tensor:
@@ -115,11 +116,8 @@ class Propagation:
             with autocast(settings.precision, self.device):
                 return self.network(torch.cat([x, conditions], dim=1), t, num_slices=len(batch[0].slices))
 
-        solver = make_solver(self.plan.schedule, settings.solver, settings.steps, settings.eta)
-        prediction_type = self.plan.schedule.prediction_type
-        return denoise(
-            network, solver, prediction_type, self._noise[index], self.latents[index], known, self._generator
-        )
+        solver = make_solver(schedule, settings.solver, settings.steps, settings.eta)
+        return denoise(network, solver, schedule.prediction_type, noise[index], self.latents[index], known, generator)
 
     def _condition(self, window: Window) -> Tensor:
         """Condition channels (n, C, h, w): later windows are informed by the known slice nearest their new ones."""

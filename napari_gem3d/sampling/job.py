@@ -1,0 +1,334 @@
+"""Job: a recipe being carried out, slice by slice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_gem3d.bundle import ModelBundle, load_bundle
+from napari_gem3d.bundle.store import find_bundle
+from napari_gem3d.device import autocast, choose_device
+from napari_gem3d.errors import InputError
+from napari_gem3d.grid import Grid
+from napari_gem3d.io import write_volume
+from napari_gem3d.sampling.inputs import Inputs, informed_picture, read_inputs
+from napari_gem3d.sampling.propagation import Propagation, Sampling
+from napari_gem3d.sampling.recipe import FORMAT, Recipe, read_recipe, sidecar, write_recipe
+from napari_gem3d.sampling.windows import Window
+from napari_gem3d.volume import Volume, resample
+
+# Slices decoded at once: enough to keep the processor busy, few enough to arrive smoothly and to stay small in memory.
+_DECODED_TOGETHER = 4
+# What decoding a slice costs, measured in denoising steps of a window.
+_DECODING_COST = 0.3
+
+
+@dataclass(frozen=True)
+class Part:
+    """What has just been finished.
+
+    Attributes
+    ----------
+    indices
+        Axial slices on axis 0 of the job's grid; none if the part only tells progress.
+    voxels
+        (len(indices), Y, X) on the job's grid, in the intensity units of the informed scan.
+    progress
+        Share of all work that is done, 0 … 1.
+    """
+
+    indices: list[int]
+    voxels: NDArray[np.float32]
+    progress: float
+
+
+class Job:
+    """One generation, ready to run; make it with `open_job`.
+
+    Attributes
+    ----------
+    recipe
+        What is carried out.
+    grid
+        Canonical (RAS) grid of the label map at the plan's spacing; its axial slices are what the parts hold.
+    informed_picture
+        (H, W), the informed slice as the model sees it, in the intensity units of its scan.
+    total
+        Number of axial slices of `grid`.
+    generated
+        (total,) bool, which slices are finished.
+    cancelled
+        Whether the last run was stopped before its end.
+    """
+
+    def __init__(self, recipe: Recipe, inputs: Inputs, bundle: ModelBundle) -> None:
+        if bundle.vae is None:
+            raise InputError(f"The model {bundle.plan.name} has no VAE; choose a bundle that is trained to the end.")
+        if recipe.start not in inputs.case.slices:
+            raise InputError(f"The recipe starts at slice {recipe.start}, which holds no body; generate anew.")
+        self.recipe, self.inputs = recipe, inputs
+        self.grid: Grid = inputs.case.grid
+        self.total = self.grid.shape[0]
+        self._device = torch.device(recipe.device)
+        bundle.to(self._device)
+        self._vae = bundle.vae
+        self._background_outside = bundle.plan.background_outside_body
+        picture, self._intensities = informed_picture(bundle.plan, inputs, recipe.informed_slice)
+        self.informed_picture = self._intensities.inverse(picture)
+        image = torch.from_numpy(picture)[None, None].to(self._device)
+        with torch.no_grad(), autocast(recipe.precision, self._device):
+            informed = self._vae.encode(image).float()
+        sampling = Sampling(recipe.solver, recipe.steps, recipe.eta, recipe.seed, recipe.device, recipe.precision)
+        start = recipe.start - inputs.case.slices.start
+        self._propagation = Propagation(bundle, inputs.case.labels, informed, start, sampling)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._voxels = np.full(self.grid.shape, self._intensities.low, np.float32)
+        self.generated = np.zeros(self.total, bool)
+        self.cancelled = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether all slices are generated."""
+        return bool(self.generated.all())
+
+    def run(self, cancel: Event | None = None) -> Iterator[Part]:
+        """Generate the volume from the beginning.
+
+        Slices without body come first, as background; then windows as they are finished, from the start slice in both
+        directions. Over a run that is not cancelled every slice comes exactly once.
+
+        Parameters
+        ----------
+        cancel
+            Once it is set the run ends before its next denoising step, or the next few slices to decode.
+
+        Yields
+        ------
+        Part
+            After every denoising step, and whenever slices are finished.
+        """
+        self._reset()
+        body = self.inputs.case.slices
+        empty = [i for i in range(self.total) if i not in body]
+        self.generated[empty] = True
+        yield Part(empty, self._voxels[empty], 0.0)
+        work, done = self.recipe.steps * len(self._propagation.windows) + _DECODING_COST * len(body), 0.0
+        for batch, final in self._propagation.run(cancel):
+            if not final:
+                done += len(batch)
+                yield Part([], self._voxels[:0], done / work)
+                continue
+            for chunk in _chunks(batch):
+                if cancel is not None and cancel.is_set():
+                    break
+                done += _DECODING_COST * len(chunk)
+                yield self._decoded(chunk, min(done / work, 1.0))
+        self.cancelled = not self.finished
+
+    def _decoded(self, chunk: range, progress: float) -> Part:
+        """Decode neighbouring slices of the box and put them in their place in the volume."""
+        case = self.inputs.case
+        with torch.no_grad(), autocast(self.recipe.precision, self._device):
+            decoded = self._vae.decode(self._propagation.latents[chunk.start : chunk.stop])[:, 0]
+        scaled = decoded.float().cpu().numpy()
+        if self._background_outside:
+            scaled = np.where(case.labels[chunk.start : chunk.stop] > 0, scaled, np.float32(-1))
+        voxels = self._intensities.inverse(scaled)
+        box = case.box.box((chunk.start, 0, 0), voxels.shape)
+        first = case.slices.start + chunk.start
+        place = case.grid.box((first, 0, 0), (len(chunk), *case.grid.shape[1:]))
+        placed = resample(Volume(voxels, box.affine), place, fill=self._intensities.low).voxels
+        self._voxels[first : first + len(chunk)] = placed
+        self.generated[first : first + len(chunk)] = True
+        return Part(list(range(first, first + len(chunk))), placed, progress)
+
+    def result(self) -> Volume:
+        """What is generated so far, the rest background.
+
+        Returns
+        -------
+        Volume
+            On the label map's own grid, in the dtype and intensity units of the informed scan.
+        """
+        mask, scan = self.inputs.mask, self.inputs.informed
+        volume = Volume(self._voxels, self.grid.affine, scan.modality, meta=mask.meta)
+        voxels = resample(volume, mask.grid, fill=self._intensities.low).voxels
+        dtype = scan.voxels.dtype
+        if dtype.kind in "iu":
+            limits = np.iinfo(dtype)
+            voxels = np.clip(np.rint(voxels), limits.min, limits.max)
+        return Volume(voxels.astype(dtype), mask.affine, scan.modality, meta=mask.meta)
+
+
+def _chunks(batch: tuple[Window, ...]) -> Iterator[range]:
+    """The new slices of windows in runs of a few, those nearest the known slices first."""
+    for window in batch:
+        new = window.new
+        runs = [new[i : i + _DECODED_TOGETHER] for i in range(0, len(new), _DECODED_TOGETHER)]
+        yield from reversed(runs) if window.direction == "down" else runs
+
+
+def open_job(recipe: Recipe, *, beside: Path | None = None, bundle: ModelBundle | None = None) -> Job:
+    """Read and check all that a recipe names; nothing is generated yet.
+
+    Parameters
+    ----------
+    recipe
+        What to carry out.
+    beside
+        Folder of the recipe's file, where relative paths are looked for if the working folder has no such file.
+    bundle
+        The recipe's model, if it is loaded already.
+
+    Raises
+    ------
+    InputError
+        If an input or the model is missing, has changed or cannot be used, or the device is not there.
+    """
+    choose_device(recipe.device)
+    if bundle is None:
+        bundle = load_bundle(_model_folder(recipe, beside))
+    if bundle.sha256 != recipe.model.sha256:
+        raise InputError(
+            f"The model {recipe.model.folder} is not the one that the recipe was made with; "
+            "get that version of it or generate anew."
+        )
+    mask, informed = recipe.mask.found(beside), recipe.informed.found(beside)
+    body = None if recipe.body is None else recipe.body.found(beside)
+    return Job(recipe, read_inputs(bundle.plan, mask, informed, body, recipe.same_patient), bundle)
+
+
+def _model_folder(recipe: Recipe, beside: Path | None) -> Path:
+    folder = recipe.model.folder
+    if beside is not None and not Path(folder).exists() and (beside / folder / "model.json").is_file():
+        return beside / folder
+    return find_bundle(folder)
+
+
+def generate(recipe: Recipe, cancel: Event | None = None) -> Iterator[Part]:
+    """Open a recipe and generate its volume; see `open_job` and `Job.run`.
+
+    The recipe is checked at once, before the first part is asked for.
+    """
+    return open_job(recipe).run(cancel)
+
+
+def run_recipe(
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    cancel: Event | None = None,
+    progress: Callable[[Part], None] | None = None,
+    keep_partial: bool = False,
+    beside: Path | None = None,
+) -> Path | None:
+    """Generate a volume and write it with its recipe beside it.
+
+    Parameters
+    ----------
+    recipe
+        What to generate.
+    out
+        Ends in .nii or .nii.gz; its folder is made if needed, an existing result is replaced.
+    cancel
+        Stops the generation; then nothing is written, unless `keep_partial`.
+    progress
+        Called with every part.
+    keep_partial
+        Write what was finished before the cancel as NAME.partial.nii.gz, the rest background.
+    beside
+        See `open_job`.
+
+    Returns
+    -------
+    Path or None
+        What was written; None if nothing was.
+
+    Raises
+    ------
+    InputError
+        As `open_job`, and if `out` cannot be written or is one of the inputs.
+    """
+    out = Path(out)
+    check_output(recipe, out)
+    job = open_job(recipe, beside=beside)
+    for part in job.run(cancel):
+        if progress is not None:
+            progress(part)
+    if job.finished:
+        return write_result(job, out)
+    if keep_partial:
+        suffix = ".nii.gz" if out.name.endswith(".gz") else ".nii"
+        return write_result(job, out.with_name(f"{out.name.removesuffix(suffix)}.partial{suffix}"))
+    return None
+
+
+def replay(
+    recipe: Path | str,
+    out: Path | str | None = None,
+    *,
+    device: str | None = None,
+    cancel: Event | None = None,
+    progress: Callable[[Part], None] | None = None,
+) -> Path | None:
+    """Generate the volume of a recipe's file again; the same versions on the same device give the same bytes.
+
+    Parameters
+    ----------
+    recipe
+        The JSON file.
+    out
+        Where to write; over the first result, beside the recipe, if not given.
+    device
+        Another device than the recipe's, whose voxels then differ slightly.
+    cancel, progress
+        As for `run_recipe`, which also says what is returned and raised.
+    """
+    path = Path(recipe)
+    read = read_recipe(path)
+    if device is not None:
+        read = read.model_copy(update={"device": str(choose_device(device))})
+    out = path.with_name(f"{path.stem}.nii.gz") if out is None else out
+    return run_recipe(read, out, cancel=cancel, progress=progress, beside=path.parent)
+
+
+def check_output(recipe: Recipe, out: Path) -> None:
+    """Make the folder of a result; InputError if the result could not be written or would replace something else."""
+    if not out.name.lower().endswith((".nii", ".nii.gz")):
+        raise InputError(f"{out} does not end in .nii or .nii.gz; results are written as NIfTI, change the name.")
+    inputs = [file.path for file in (recipe.mask, recipe.informed, recipe.body) if file is not None]
+    if out.resolve() in [Path(path).resolve() for path in inputs]:
+        raise InputError(f"{out} is one of the inputs; write the result somewhere else.")
+    beside = sidecar(out)
+    if beside.exists() and not _is_recipe(beside):
+        raise InputError(f"{beside} exists and is no recipe; write the result somewhere else.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {out.parent} cannot be made ({error.strerror}); choose another place.") from error
+
+
+def _is_recipe(path: Path) -> bool:
+    try:
+        raw = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(raw, dict) and raw.get("format") == FORMAT
+
+
+def write_result(job: Job, out: Path | str) -> Path:
+    """Write a job's result as NIfTI and its recipe beside it, each whole or not at all; returns the path."""
+    out = Path(out)
+    check_output(job.recipe, out)
+    write_volume(job.result(), out)
+    write_recipe(job.recipe, sidecar(out))
+    return out

@@ -1,0 +1,249 @@
+"""Recipe: the complete description of one generation, stored as JSON beside every result."""
+
+from __future__ import annotations
+
+import json
+import platform
+import secrets
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from napari_gem3d import __version__
+from napari_gem3d.bundle.plan import Plan
+from napari_gem3d.bundle.store import find_bundle, hash_bundle, read_plan
+from napari_gem3d.device import choose_device, choose_precision
+from napari_gem3d.errors import InputError
+from napari_gem3d.io import replacing, sha256
+from napari_gem3d.io.files import file_bytes
+from napari_gem3d.sampling.inputs import choose_slice, matching_start, read_inputs
+from napari_gem3d.sampling.solver import SolverName, check_solver
+
+FORMAT = "napari-gem3d recipe"
+FORMAT_VERSION = 1
+LARGEST_SEED = 2**32 - 1
+# Versions of these can change the voxels.
+_LIBRARIES = ("torch", "diffusers", "numpy", "scipy")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputFile(_Part):
+    """A file or DICOM folder as the user named it, and the SHA-256 of its content."""
+
+    path: str
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path | str) -> InputFile:
+        """Hash a file; InputError if it cannot be read."""
+        return cls(path=str(path), sha256=sha256(path))
+
+    def found(self, beside: Path | None = None) -> Path:
+        """The path of the file, checked to be the one that was hashed.
+
+        A relative path starts at the working folder or, if nothing is there, at the folder of the recipe.
+
+        Raises
+        ------
+        InputError
+            If it is missing or its content has changed.
+        """
+        path = Path(self.path)
+        if not path.exists() and beside is not None and (beside / path).exists():
+            path = beside / path
+        if sha256(path) != self.sha256:
+            raise InputError(f"{path} has changed since the recipe was made; restore it or generate anew.")
+        return path
+
+
+class ModelReference(_Part):
+    """The model's folder or name as the user gave it, and what `hash_bundle` says of it."""
+
+    folder: str
+    sha256: str
+
+
+class Recipe(_Part):
+    """Everything that decides the voxels of one result.
+
+    Attributes
+    ----------
+    task
+        "whole": a whole volume from a label map.
+    mask, informed, body
+        The label map, the scan of the informed slice, and the scan whose foreground is the body, if one was given.
+    informed_slice
+        Axial index in the informed scan's canonical order, 0 the lowest.
+    start
+        The slice it stands for, an axial index on the canonical grid of the label map at the plan's spacing.
+    model
+        The bundle.
+    solver, steps, eta, seed
+        How noise becomes a volume.
+    device, precision
+        Where the networks run, and in which numbers.
+    plan
+        The bundle's plan with its label table, for the record.
+    versions
+        Of this package, Python and the libraries; the processor's architecture.
+    """
+
+    format: Literal["napari-gem3d recipe"] = "napari-gem3d recipe"
+    format_version: Literal[1] = 1
+    task: Literal["whole"] = "whole"
+    mask: InputFile
+    informed: InputFile
+    body: InputFile | None = None
+    informed_slice: int = Field(ge=0)
+    start: int = Field(ge=0)
+    model: ModelReference
+    solver: SolverName
+    steps: int = Field(ge=1)
+    eta: float = Field(0.0, ge=0, le=1)
+    seed: int = Field(ge=0, le=LARGEST_SEED)
+    device: str
+    precision: Literal["float32", "bfloat16"]
+    plan: Plan
+    versions: dict[str, str]
+
+    @property
+    def same_patient(self) -> bool:
+        """Whether the informed slice is taken from the scan that shows the body."""
+        return self.body is not None and self.body.sha256 == self.informed.sha256
+
+
+def make_recipe(
+    mask: Path | str,
+    informed: Path | str,
+    *,
+    body: Path | str | None = None,
+    slice: int | None = None,
+    position: float | None = None,
+    model: Path | str = "brain-flair",
+    steps: int | None = None,
+    solver: str | None = None,
+    eta: float = 0.0,
+    seed: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Recipe:
+    """Check everything that a generation needs and write down what it will do.
+
+    Parameters
+    ----------
+    mask
+        Label map; the result gets its grid.
+    informed
+        Scan of any patient; one axial slice of it shows how the result should look.
+    body
+        Scan of the mask's patient whose foreground is the body. Needed if the mask has no body label.
+    slice, position
+        The informed slice: its index in canonical order (0 the lowest), or its position from 0 (lowest) to 1 (highest
+        slice). Position 0.5 if neither is given.
+    model
+        Folder of a bundle, or the name of a bundled model.
+    steps, solver
+        Denoising steps and solver; the model's own by default.
+    eta
+        Share of fresh noise a step, DDIM only.
+    seed
+        0 … 2³² − 1; one is drawn, and recorded, if none is given.
+    device
+        "cpu", "cuda", "mps" or "auto".
+    precision
+        "float32", "bfloat16", or "auto" for what is faster on the device.
+
+    Raises
+    ------
+    InputError
+        If an input cannot be used or a value is out of range; the message says which.
+    """
+    folder = find_bundle(model)
+    plan = read_plan(folder)
+    steps = plan.default_steps if steps is None else steps
+    solver = solver or plan.default_solver
+    check_solver(plan.schedule, solver, steps, eta)
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"The seed {seed} is not possible; choose a whole number from 0 to {LARGEST_SEED}.")
+    place = choose_device(device)
+    files = [InputFile.of(path) for path in (mask, informed)]
+    shown = None if body is None else InputFile.of(body)
+    same_patient = shown is not None and shown.sha256 == files[1].sha256
+    inputs = read_inputs(plan, Path(mask), Path(informed), None if body is None else Path(body), same_patient)
+    informed_slice = choose_slice(inputs, slice, position)
+    return Recipe(
+        mask=files[0],
+        informed=files[1],
+        body=shown,
+        informed_slice=informed_slice,
+        start=matching_start(inputs, informed_slice),
+        model=ModelReference(folder=str(model), sha256=hash_bundle(folder)),
+        solver=solver,
+        steps=steps,
+        eta=eta,
+        seed=seed,
+        device=str(place),
+        precision=choose_precision(precision, place),
+        plan=plan,
+        versions=current_versions(),
+    )
+
+
+def current_versions() -> dict[str, str]:
+    """Versions of this package, Python and the libraries that can change voxels, and the architecture."""
+    libraries = {name: metadata.version(name) for name in _LIBRARIES}
+    return {
+        "napari-gem3d": __version__,
+        "python": platform.python_version(),
+        **libraries,
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def sidecar(result: Path | str) -> Path:
+    """Where the recipe of a result lies: OUT.json beside OUT.nii.gz."""
+    result = Path(result)
+    return result.with_name(result.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+
+
+def write_recipe(recipe: Recipe, path: Path | str) -> None:
+    """Write a recipe as JSON, whole or not at all; InputError if that is not possible."""
+    with replacing(path) as temporary:
+        temporary.write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read_recipe(path: Path | str) -> Recipe:
+    """Read a recipe.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, no recipe, of another format version, or has fields or values this version does not
+        know.
+    """
+    path = Path(path)
+    try:
+        raw: Any = json.loads(file_bytes(path))
+    except ValueError:
+        raw = None
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        raise InputError(f"{path} is no recipe of napari-gem3d; give the .json that lies beside a generated volume.")
+    if raw.get("format_version") != FORMAT_VERSION:
+        raise InputError(
+            f"The recipe {path} has format version {raw.get('format_version')}, not {FORMAT_VERSION}; "
+            "update napari-gem3d to use it."
+        )
+    try:
+        return Recipe.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(key) for key in first["loc"])
+        raise InputError(f"The recipe {path} is not understood ({where}: {first['msg']}); generate anew.") from None
+    except InputError as error:
+        raise InputError(f"The recipe {path} is not understood ({str(error).rstrip('.')}); generate anew.") from None

@@ -49,7 +49,10 @@ class NoiseSchedule(Part):
 
     def diffusers_config(self) -> dict[str, Any]:
         """Keyword arguments that every ``diffusers`` scheduler of this process shares."""
-        return {**self.model_dump(exclude={"slice_correlation"}), "steps_offset": 1 if self.timestep_spacing == "leading" else 0}
+        return {
+            **self.model_dump(exclude={"slice_correlation"}),
+            "steps_offset": 1 if self.timestep_spacing == "leading" else 0,
+        }
 
     @model_validator(mode="after")
     def _zero_snr_needs_v(self) -> NoiseSchedule:

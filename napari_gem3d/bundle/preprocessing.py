@@ -140,9 +140,10 @@ def prepare_labels(plan: Plan, mask: LabelMap, body: Volume | None = None) -> Ca
 
 def _body_of(body: Volume | None, mask: LabelMap, grid: Grid, name: str, value: int) -> NDArray[np.bool_]:
     if body is None:
+        which = f"The label map {mask.source}" if mask.source else "The label map"
         raise InputError(
-            f"The label map {mask.source or ''} does not say where the {name} is: give a map with label {value} ({name}), "
-            "or the patient's scan with --body.".replace("  ", " ")
+            f"{which} does not say where the {name} is: give a map with label {value} ({name}), or the patient's scan "
+            "with --body."
         )
     inside = LabelMap(foreground(body).astype(np.uint8), body.affine, source=body.source)
     return inside.aligned_to(grid).voxels.astype(bool)

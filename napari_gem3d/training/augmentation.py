@@ -10,7 +10,11 @@ from napari_gem3d.training.config import DataSettings
 
 
 def vary(
-    image: NDArray[np.float32], labels: NDArray[np.uint8], settings: DataSettings, variant: int, rng: np.random.Generator
+    image: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    settings: DataSettings,
+    variant: int,
+    rng: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Make one variant of a patient.
 
@@ -41,10 +45,9 @@ def vary(
         angle = np.deg2rad(rng.uniform(-1, 1) * settings.max_rotation_deg)
         scale = 1 + rng.uniform(-1, 1) * settings.max_scaling
         image, labels = _turn(image, labels, angle, scale)
-    share = (image + 1) / 2
     gamma = 1 + rng.uniform(-1, 1) * settings.max_gamma
-    image = np.clip(share, 0, 1) ** gamma * 2 - 1
-    return np.ascontiguousarray(image, np.float32), np.ascontiguousarray(labels)
+    contrast = np.clip((image + 1) / 2, 0, 1) ** gamma * 2 - 1
+    return np.ascontiguousarray(contrast, np.float32), np.ascontiguousarray(labels)
 
 
 def _turn(

@@ -50,7 +50,16 @@ class Cache:
         return names
 
     def array(self, case: str, kind: str) -> NDArray[Any]:
-        """A patient's ``images`` (V, Z, H, W) float16 in [-1, 1], ``labels`` (V, Z, H, W) uint8, ``latents`` or ``shares``."""
+        """Open one of a patient's arrays, (V, Z, ...) for V variants and Z slices.
+
+        ``images`` (V, Z, H, W) float16 in [-1, 1], ``labels`` (V, Z, H, W) uint8, ``latents`` (V, Z, c, h, w) and
+        ``shares`` (V, Z, K, h, w) float16.
+
+        Raises
+        ------
+        InputError
+            If the stage that writes it has not been run.
+        """
         path = self.folder / "cache" / case / f"{kind}.npy"
         if not path.is_file():
             raise InputError(f"{path} is missing; run napari-gem3d-train prepare (and vae) with this --out first.")
@@ -92,7 +101,9 @@ def find_cases(dataset: Path, channel: int) -> tuple[list[CasePaths], dict[str, 
             raise InputError(f"The case {name} has no label map {labels}; add it or take the image away.")
         cases.append(CasePaths(name, image, labels))
     if len(cases) < 2:
-        raise InputError(f"{dataset} has {len(cases)} training cases; at least two patients are needed to hold one out.")
+        raise InputError(
+            f"{dataset} has {len(cases)} training cases; at least two patients are needed to hold one out."
+        )
     return cases, facts
 
 
@@ -147,7 +158,9 @@ def prepare(dataset: Path, folder: Path, config: TrainingConfig, say: Callable[[
     cache = Cache(folder)
     cases, facts = find_cases(dataset, config.data.channel)
     if config.data.validation_cases >= len(cases):
-        raise InputError(f"{len(cases)} patients cannot spare {config.data.validation_cases} for validation; hold out fewer.")
+        raise InputError(
+            f"{len(cases)} patients cannot spare {config.data.validation_cases} for validation; hold out fewer."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "plan.json").is_file():
         plan = make_plan(config, cases, facts)
@@ -156,7 +169,9 @@ def prepare(dataset: Path, folder: Path, config: TrainingConfig, say: Callable[[
         plan = plan.model_copy(update={"size": (rows, columns)})
         (folder / "plan.json").write_text(plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
         names = [case.name for case in cases]
-        held_out = sorted(np.random.default_rng(config.seed).permutation(names)[: config.data.validation_cases].tolist())
+        held_out = sorted(
+            np.random.default_rng(config.seed).permutation(names)[: config.data.validation_cases].tolist()
+        )
         split = {"train": [name for name in names if name not in held_out], "validation": held_out}
         (folder / "split.json").write_text(json.dumps(split, indent=2), encoding="utf-8")
     plan = cache.plan

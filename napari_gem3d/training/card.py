@@ -50,9 +50,12 @@ def write_card(plan: Plan, folder: Path, config: TrainingConfig) -> str:
         history = folder / stage / "history.json"
         entries = json.loads(history.read_text(encoding="utf-8")) if history.is_file() else []
         if entries:
-            last = next((entry for entry in reversed(entries) if "validated" in entry), {})
+            validated = [entry for entry in entries if "validated" in entry]
+            last: dict[str, float] = validated[-1] if validated else {}
             figures = ", ".join(
-                f"{key.removeprefix('validation_')} {value:.4g}" for key, value in last.items() if key.startswith("validation_")
+                f"{key.removeprefix('validation_')} {value:.4g}"
+                for key, value in last.items()
+                if key.startswith("validation_")
             )
             card += f"| {stage} | {entries[-1]['step']:.0f} | {entries[-1]['minutes']:.0f} | {figures} |\n"
     return card + f"\nTrained on {platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}.\n"

@@ -118,7 +118,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "laptop": {},
     "tiny": {
         "data": {"validation_cases": 1, "variants": 2},
-        "vae": {"steps": 4, "batch": 2, "crop": 32, "channels": (8, 16, 16), "latent_channels": 4, "perceptual_weight": 0},
+        "vae": {
+            "steps": 4,
+            "batch": 2,
+            "crop": 32,
+            "channels": (8, 16, 16),
+            "latent_channels": 4,
+            "perceptual_weight": 0,
+        },
         "slice": {"steps": 4, "batch": 4, "channels": (16, 16, 32), "head_channels": 16, "norm_groups": 8},
         "volume": {"steps": 4, "batch": 1},
         "window": 4,
@@ -140,7 +147,9 @@ def load_config(source: str | Path | None) -> TrainingConfig:
     try:
         raw = yaml.safe_load(Path(name).read_text(encoding="utf-8")) or {}
     except OSError as error:
-        raise InputError(f"There is no configuration '{name}'; give a YAML file or one of {', '.join(PRESETS)}.") from error
+        raise InputError(
+            f"There is no configuration '{name}'; give a YAML file or one of {', '.join(PRESETS)}."
+        ) from error
     except yaml.YAMLError as error:
         raise InputError(f"The configuration {name} is not YAML; correct it.") from error
     try:

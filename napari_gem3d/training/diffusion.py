@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,12 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.device import autocast
 from napari_gem3d.networks import SliceUNet, SliceVAE, VolumeUNet
+from napari_gem3d.sampling.noise import correlated_noise
 from napari_gem3d.training.config import SliceSettings, StageSettings, VolumeSettings
 from napari_gem3d.training.latents import Batch, LatentBatches
 from napari_gem3d.training.pictures import save_rows
@@ -23,34 +24,6 @@ from napari_gem3d.training.pictures import save_rows
 _VALIDATION_SEED = 20
 _VALIDATION_BATCHES = 4
 _PREVIEW_STEPS = 10
-
-
-def correlated_noise(
-    shape: Sequence[int], correlation: float, windows: int, generator: torch.Generator | None = None
-) -> Tensor:
-    """Gaussian noise whose neighbouring slices in a window correlate, a stationary AR(1) process.
-
-    Parameters
-    ----------
-    shape
-        (windows * n, c, h, w).
-    correlation
-        Of neighbouring slices, 0 (independent) up to below 1.
-    windows
-        How many windows follow each other in the batch; noise of different windows is independent.
-    generator
-        Draws the noise; torch's own by default.
-
-    Returns
-    -------
-    Tensor
-        Noise of the given shape, each slice of unit variance.
-    """
-    noise = torch.randn(*shape, generator=generator).unflatten(0, (windows, -1))
-    fresh = (1 - correlation**2) ** 0.5
-    for k in range(1, noise.shape[1]):
-        noise[:, k] = correlation * noise[:, k - 1] + fresh * noise[:, k]
-    return noise.flatten(0, 1)
 
 
 class DiffusionStage(ABC):
@@ -112,7 +85,7 @@ class DiffusionStage(ABC):
     def loss(
         self, rng: np.random.Generator, step: int, batch: Batch | None = None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, dict[str, float]]:
-        """Mean squared error of the prediction (the noise, or v) on a batch, drawn from the training patients if none is given."""
+        """Mean squared error of the prediction (the noise, or v); draws a training batch if none is given."""
         batch = batch or self.draw(self.train, rng, self.settings.batch)
         noise = self.noise(batch, generator).to(self.device)
         t = self.timesteps(batch, generator).to(self.device)
@@ -139,7 +112,9 @@ class DiffusionStage(ABC):
         self.preview.set_timesteps(_PREVIEW_STEPS)
         for t in self.preview.timesteps:
             with autocast(self.precision, self.device):
-                prediction = self.predict(torch.cat([x, conditions], dim=1), t.expand(len(x)).to(self.device), batch.windows)
+                prediction = self.predict(
+                    torch.cat([x, conditions], dim=1), t.expand(len(x)).to(self.device), batch.windows
+                )
             x = self.preview.step(prediction.float(), t, x).prev_sample
         labels = len(self.plan.labels)
         informed = conditions[:, labels : labels + self.plan.latents.channels]
@@ -154,6 +129,7 @@ class DiffusionStage(ABC):
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Nothing but the network has a state."""
+        del state
 
 
 class SliceStage(DiffusionStage):
@@ -165,18 +141,24 @@ class SliceStage(DiffusionStage):
         super().__init__(plan, settings, *args)
         self.network = network.to(self.device).train()
 
+    @override
     def parameters(self) -> list[nn.Parameter]:
         return list(self.network.parameters())
 
+    @override
     def draw(self, source: LatentBatches, rng: np.random.Generator, count: int) -> Batch:
         return source.slices(rng, count)
 
+    @override
     def predict(self, x: Tensor, t: Tensor, windows: int) -> Tensor:
-        return self.network(x, t)  # type: ignore[no-any-return]
+        prediction: Tensor = self.network(x, t)
+        return prediction
 
+    @override
     def noise(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
         return torch.randn(*batch.latents.shape, generator=generator)
 
+    @override
     def timesteps(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
         return torch.randint(self.plan.schedule.num_train_timesteps, (len(batch.latents),), generator=generator)
 
@@ -193,18 +175,24 @@ class VolumeStage(DiffusionStage):
         self.network = network.to(self.device).train()
         self.network.freeze_spatial()
 
+    @override
     def parameters(self) -> list[nn.Parameter]:
         return [parameter for _, parameter in self.network.volumetric_parameters()]
 
+    @override
     def draw(self, source: LatentBatches, rng: np.random.Generator, count: int) -> Batch:
         return source.windows(rng, count, min(self.plan.window, source.shortest), self.edge_share)
 
+    @override
     def predict(self, x: Tensor, t: Tensor, windows: int) -> Tensor:
-        return self.network(x, t, num_slices=len(x) // windows)  # type: ignore[no-any-return]
+        prediction: Tensor = self.network(x, t, num_slices=len(x) // windows)
+        return prediction
 
+    @override
     def noise(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
         return correlated_noise(batch.latents.shape, self.plan.schedule.slice_correlation, batch.windows, generator)
 
+    @override
     def timesteps(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
         t = torch.randint(self.plan.schedule.num_train_timesteps, (batch.windows,), generator=generator)
         return t.repeat_interleave(len(batch.latents) // batch.windows)

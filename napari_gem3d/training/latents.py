@@ -145,5 +145,7 @@ class LatentBatches:
 
 def _joined(batches: list[Batch]) -> Batch:
     return Batch(
-        torch.cat([b.latents for b in batches]), torch.cat([b.conditions for b in batches]), sum(b.windows for b in batches)
+        torch.cat([b.latents for b in batches]),
+        torch.cat([b.conditions for b in batches]),
+        sum(b.windows for b in batches),
     )

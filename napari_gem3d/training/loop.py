@@ -31,8 +31,13 @@ _WARMUP_EMA = {"use_ema_warmup": True, "inv_gamma": 1.0, "power": 0.75}
 class Stage(Protocol):
     """What the loop needs to know of a stage."""
 
-    name: str
-    settings: StageSettings
+    @property
+    def name(self) -> str:
+        """Name of the stage and of its folder."""
+
+    @property
+    def settings(self) -> StageSettings:
+        """Budget, batch, learning rate."""
 
     def parameters(self) -> Sequence[nn.Parameter]:
         """The parameters that learn."""
@@ -184,9 +189,15 @@ def train_stage(
     torch.manual_seed(seed)
     settings = stage.settings
     parameters = stage.parameters()
-    optimiser = torch.optim.AdamW(parameters, settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay)
+    optimiser = torch.optim.AdamW(
+        parameters, settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
+    )
     run = Run(
-        stage, folder, optimiser, EMAModel(parameters, decay=settings.ema_decay, **_WARMUP_EMA), np.random.default_rng(seed)
+        stage,
+        folder,
+        optimiser,
+        EMAModel(parameters, decay=settings.ema_decay, **_WARMUP_EMA),
+        np.random.default_rng(seed),
     )
     if resume and run.checkpoint.is_file():
         run.resume()
@@ -217,11 +228,11 @@ def _one_step(run: Run) -> None:
     loss, figures = run.stage.loss(run.rng, run.step)
     if not torch.isfinite(loss):
         raise InputError(
-            f"The loss of stage {run.stage.name} is not a number at step {run.step}; lower its learning_rate and continue "
-            f"with --resume from {run.checkpoint}."
+            f"The loss of stage {run.stage.name} is not a number at step {run.step}; lower its learning_rate and "
+            f"continue with --resume from {run.checkpoint}."
         )
     run.optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     parameters = run.stage.parameters()
     torch.nn.utils.clip_grad_norm_(parameters, run.stage.settings.clip)
     run.optimiser.step()

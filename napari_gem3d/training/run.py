@@ -43,7 +43,12 @@ class TrainingRun:
     """
 
     def __init__(
-        self, dataset: Path, folder: Path, config: TrainingConfig, resume: bool = False, say: Callable[[str], None] = print
+        self,
+        dataset: Path,
+        folder: Path,
+        config: TrainingConfig,
+        resume: bool = False,
+        say: Callable[[str], None] = print,
     ) -> None:
         self.dataset, self.folder, self.config, self.resume, self.say = dataset, folder, config, resume, say
         self.cache = Cache(folder)
@@ -161,7 +166,9 @@ class TrainingRun:
         bundle = load_bundle(self.bundle_folder)
         for part in needed:
             if getattr(bundle, part) is None:
-                raise InputError(f"{self.bundle_folder} has no {part} yet; run the stages in the order {', '.join(STAGES)}.")
+                raise InputError(
+                    f"{self.bundle_folder} has no {part} yet; run the stages in the order {', '.join(STAGES)}."
+                )
         return bundle
 
     def _save(self, plan: Plan, **parts: object) -> None:

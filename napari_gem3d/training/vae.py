@@ -32,7 +32,9 @@ def build_vae(settings: VAESettings) -> SliceVAE:
     """
     if settings.init is not None:
         if not (settings.init / "config.json").is_file():
-            raise InputError(f"There is no VAE in {settings.init}; give a folder written by diffusers' save_pretrained.")
+            raise InputError(
+                f"There is no VAE in {settings.init}; give a folder written by diffusers' save_pretrained."
+            )
         return SliceVAE(AutoencoderKL.from_pretrained(settings.init), settings.unshuffle)
     levels = len(settings.channels)
     return SliceVAE.build(
@@ -59,7 +61,9 @@ class VAEStage:
 
     name = "vae"
 
-    def __init__(self, vae: SliceVAE, settings: VAESettings, cache: Cache, device: torch.device, precision: str) -> None:
+    def __init__(
+        self, vae: SliceVAE, settings: VAESettings, cache: Cache, device: torch.device, precision: str
+    ) -> None:
         self.vae, self.settings, self.device, self.precision = vae.to(device).train(), settings, device, precision
         self.images = [cache.array(case, "images") for case in cache.cases("train")]
         self.held_out = [cache.array(case, "images")[0] for case in cache.cases("validation")]
@@ -121,9 +125,11 @@ class VAEStage:
         """Train the discriminator by one step, then return the decoder's adversarial loss, ramped up."""
         assert self.discriminator is not None
         with autocast(self.precision, self.device):
-            judged = self.discriminator.loss(self.discriminator(real).float(), self.discriminator(made.detach()).float())
+            judged = self.discriminator.loss(
+                self.discriminator(real).float(), self.discriminator(made.detach()).float()
+            )
         self.judge.zero_grad()
-        judged.backward()  # type: ignore[no-untyped-call]
+        judged.backward()
         self.judge.step()
         start = self.settings.adversarial_start
         weight = self.settings.adversarial_weight * min(1.0, max(0.0, (step - start) / max(start, 1)))

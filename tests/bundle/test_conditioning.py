@@ -1,0 +1,40 @@
+"""Condition channels: shares of labels, and what the distance to the informed slice says."""
+
+import numpy as np
+import torch
+
+from napari_gem3d.bundle import Plan
+from napari_gem3d.bundle.conditioning import body_positions, condition, condition_channels, label_channels
+from napari_gem3d.labels import Label, LabelTable
+
+PLAN = Plan(name="test", size=(16, 24), labels=LabelTable((Label(2, "edema"), Label(7, "brain", meaning="body"))))
+
+
+def test_label_channels_are_shares_of_area_in_the_tables_order() -> None:
+    labels = np.zeros((2, 16, 24), np.uint8)
+    labels[0, :8, :8] = 7
+    labels[0, :4, :8] = 2
+    labels[1, 8:, 16:] = 2
+    shares = label_channels(PLAN, labels)
+    assert shares.shape == (2, 2, 2, 3)
+    assert shares[0, :, 0, 0].tolist() == [0.5, 0.5]
+    assert shares[1, 0, 1, 2] == 1
+    assert shares.sum() == 2
+
+
+def test_condition_has_the_channels_it_promises_and_tells_the_distance() -> None:
+    labels = torch.rand(3, 2, 2, 3)
+    informed = torch.randn(1, 8, 2, 3)
+    channels = condition(labels, informed, torch.from_numpy(body_positions(3)), torch.tensor([-2.0, 0.0, 40.0]))
+    assert channels.shape == (3, condition_channels(PLAN), 2, 3)
+    assert torch.equal(channels[:, :2], labels)
+    assert torch.equal(channels[1, 2:10], informed[0])
+    position, fine, coarse = channels[:, 10:, 0, 0].T
+    assert position.tolist() == [-1, 0, 1]
+    assert fine[1] == coarse[1] == 0
+    assert fine[0] < coarse[0] < 0 < coarse[2] < fine[2] < 1.0001
+    assert (channels[:, 10:] == channels[:, 10:, :1, :1]).all()
+
+
+def test_a_body_of_one_slice_is_in_the_middle() -> None:
+    assert body_positions(1).tolist() == [0]

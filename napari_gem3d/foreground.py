@@ -42,7 +42,7 @@ def foreground(volume: Volume) -> NDArray[np.bool_]:
     ----------
     volume
         CT in HU: what is denser than -500 HU, lungs included. MR with a constant background (skull-stripped): what
-        differs from the background. Other MR: what is brighter than Otsu's threshold.
+        differs from the background. Other MR: what is brighter than air, by Otsu's threshold.
 
     Returns
     -------
@@ -60,7 +60,10 @@ def foreground(volume: Volume) -> NDArray[np.bool_]:
     elif is_skull_stripped(volume):
         inside = volume.voxels != _corner_value(volume.voxels)
     else:
-        inside = volume.voxels > otsu(volume.voxels)
+        # Fat is so bright that a first threshold may cut between it and the brain; the second, over what is below the
+        # first, cuts between brain and air.
+        first = otsu(volume.voxels)
+        inside = volume.voxels > otsu(np.minimum(volume.voxels, first))
     body = _largest_part(inside)
     if body is None:
         name = str(volume.source) if volume.source else "The volume"
@@ -86,7 +89,10 @@ def otsu(voxels: NDArray[Any]) -> float:
     sum_below = np.cumsum(counts * middles)[:-1]
     sum_above = (counts * middles).sum() - sum_below
     difference = sum_below / np.maximum(below, 1) - sum_above / np.maximum(above, 1)
-    return float(edges[1:-1][np.argmax(below * above * difference**2)])
+    between = below * above * difference**2
+    # All thresholds in a gap between the classes are equally good; the middle one leaves room on both sides.
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
+    return float(edges[1:-1][best[len(best) // 2]])
 
 
 def _corner_value(voxels: NDArray[Any]) -> Any:

@@ -45,6 +45,11 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
+def series_files(path: Path) -> list[Path]:
+    """The files of the one series in a folder, or of the series that a file belongs to, by name."""
+    return list(_only_series(path))
+
+
 def read_dicom(path: Path) -> Volume:
     """Read a DICOM series: slices sorted along their normal, rescale slope and intercept applied (HU for CT).
 
@@ -141,10 +146,10 @@ def _check_gaps(positions: Vector, normal: Vector, path: Path) -> None:
         wide = int(np.argmax(relative))
         whole = np.abs(relative - np.rint(relative)).max() <= _EVEN
         if whole:
+            number = round(relative.sum()) - len(gaps)
+            lacking = "1 slice" if number == 1 else f"{number} slices"
             where = f"after slice {wide + 1} of {len(positions)}"
-            raise InputError(
-                f"{path} lacks {round(relative.sum()) - len(gaps)} slices ({where}); copy the whole series."
-            )
+            raise InputError(f"{path} lacks {lacking} ({where}); copy the whole series.")
         raise InputError(
             f"{path} has uneven gaps between slices ({gaps.min():.2f} to {gaps.max():.2f} mm); resample it evenly."
         )

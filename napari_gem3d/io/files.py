@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from napari_gem3d.errors import InputError
+from napari_gem3d.io.dicom import is_dicom, series_files
 
 
 @contextmanager
@@ -49,10 +50,11 @@ def file_bytes(path: Path) -> bytes:
 
 
 def sha256(path: Path | str) -> str:
-    """SHA-256 of a file, or of a folder's files in the order of their names, as 64 hexadecimal digits.
+    """SHA-256 of what `read_volume` reads from a path, as 64 hexadecimal digits.
 
-    Names do not enter a folder's hash beyond their order, hidden files and sub-folders not at all: a DICOM series
-    that was copied elsewhere keeps its hash.
+    That is a file, or a folder's files in the order of their names, or, for one file of a DICOM series, the files of
+    its series likewise. Names count only by their order, hidden files and sub-folders not at all: a series that was
+    copied elsewhere keeps its hash.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def sha256(path: Path | str) -> str:
     """
     path = Path(path)
     if not path.is_dir():
-        return _digest([path])
+        return _digest(series_files(path) if is_dicom(path) else [path])
     files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
     if not files:
         raise InputError(f"The folder {path} holds no files; give the folder of a DICOM series.")

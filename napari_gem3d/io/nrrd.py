@@ -39,11 +39,12 @@ def read_nrrd(path: Path) -> Volume:
     """
     try:
         header = nrrd.read_header(str(path))
+        sizes = header["sizes"]
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path.") from None
     except (OSError, ValueError, KeyError, nrrd.NRRDError) as error:
         raise InputError(f"{path} is not an NRRD file or its header is damaged; convert the scan again.") from error
-    shape = check_dimensions(header["sizes"], path)
+    shape = check_dimensions(sizes, path)
     affine = check_affine(_affine(header, path), str(path))
     try:
         voxels, _ = nrrd.read(str(path), index_order="F")

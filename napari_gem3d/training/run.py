@@ -71,6 +71,7 @@ class TrainingRun:
         self.folder.mkdir(parents=True, exist_ok=True)
         save_config(self.config, self.folder / "config.yaml")
         for name in STAGES if stage == "all" else (stage,):
+            torch.manual_seed(self.config.seed)
             if not getattr(self, f"_{name}")():
                 self.say(f"{name}: stopped and saved; continue with --resume")
                 return False

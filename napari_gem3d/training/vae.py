@@ -154,9 +154,9 @@ class VAEStage:
         self.vae.eval()
         psnr, sharpness, error = [], [], []
         for real, made in self._reconstructed(every=8):
-            error.append(float((made - real).abs().mean()))
-            psnr.append(float(-10 * torch.log10(((made - real) / 2).square().mean())))
-            wanted, got = (sum(float(g.abs().mean()) for g in gradients(x)) for x in (real, made))
+            error.append((made - real).abs().mean().item())
+            psnr.append(-10 * torch.log10(((made - real) / 2).square().mean()).item())
+            wanted, got = (sum(g.abs().mean().item() for g in gradients(x)) for x in (real, made))
             sharpness.append(got / wanted)
         self.vae.train()
         return {"loss": float(np.mean(error)), "psnr": float(np.mean(psnr)), "sharpness": float(np.mean(sharpness))}

@@ -1,0 +1,70 @@
+"""Batches: who informs whom, and how the noise of a window correlates."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_gem3d.bundle import Plan
+from napari_gem3d.labels import Label, LabelTable
+from napari_gem3d.training.cache import Cache
+from napari_gem3d.training.config import DiffusionSettings
+from napari_gem3d.training.latents import LatentBatches
+
+PLAN = Plan(
+    name="x",
+    spacing=(2.0, 1.0, 1.0),
+    size=(16, 16),
+    labels=LabelTable((Label(1, "brain", meaning="body"),)),
+    latents={"channels": 2, "factor": 8},
+)
+DEPTH = 30
+
+
+@pytest.fixture
+def batches(tmp_path: Path) -> LatentBatches:
+    """Two patients whose first latent channel is the slice's index, whose second is the patient's number."""
+    cache = Cache(tmp_path)
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["a", "b"], "validation": []}))
+    for number, name in enumerate(("a", "b")):
+        index = np.arange(DEPTH, dtype=np.float16)[None, :, None, None, None]
+        latents = np.concatenate([index, np.full_like(index, number)], axis=2) * np.ones((1, 1, 1, 2, 2), np.float16)
+        cache.write(name, "latents", latents)
+        cache.write(name, "shares", np.ones((1, DEPTH, 1, 2, 2), np.float16))
+    return LatentBatches(cache, PLAN, "train", DiffusionSettings(near_mm=6.0, far_share=0.2))
+
+
+def _informed(conditions: torch.Tensor) -> torch.Tensor:
+    return conditions[:, 1:3, 0, 0]
+
+
+def test_informed_slices_are_of_the_same_patient_and_mostly_near(batches: LatentBatches) -> None:
+    batch = batches.slices(np.random.default_rng(0), 400)
+    target, informed = batch.latents[:, :, 0, 0], _informed(batch.conditions)
+    assert torch.equal(target[:, 1], informed[:, 1])
+    offset_mm = 2.0 * (target[:, 0] - informed[:, 0])
+    torch.testing.assert_close(batch.conditions[:, 4, 0, 0], torch.tanh(offset_mm / 4))
+    assert 0.75 < float((offset_mm.abs() <= 6).float().mean()) < 0.95
+    assert float(offset_mm.abs().max()) > 20
+    assert {0.0, 1.0} == set(target[:, 1].tolist())
+
+
+def test_windows_are_neighbouring_slices_informed_from_within(batches: LatentBatches) -> None:
+    batch = batches.windows(np.random.default_rng(0), 40, 6, edge_share=0.5)
+    assert batch.windows == 40
+    index = batch.latents[:, 0, 0, 0].unflatten(0, (40, 6))
+    assert torch.equal(index[:, 1:] - index[:, :-1], torch.ones(40, 5))
+    slot = _informed(batch.conditions)[:, 0].unflatten(0, (40, 6)) - index[:, :1]
+    assert torch.equal(slot, slot[:, :1].expand(-1, 6))
+    assert 0 <= slot.min() <= slot.max() <= 5
+    at_edge = ((slot[:, 0] == 0) | (slot[:, 0] == 5)).float().mean()
+    assert 0.45 < float(at_edge) < 0.9
+
+
+def test_positions_run_over_the_body(batches: LatentBatches) -> None:
+    batch = batches.windows(np.random.default_rng(1), 1, DEPTH, edge_share=0.0)
+    positions = batch.conditions[:, 3, 0, 0]
+    assert positions[0] == -1
+    assert positions[-1] == 1

@@ -20,7 +20,7 @@ from napari_gem3d.grid import Grid
 from napari_gem3d.io import write_volume
 from napari_gem3d.sampling.inputs import Inputs, informed_picture, read_inputs
 from napari_gem3d.sampling.propagation import Propagation, Sampling
-from napari_gem3d.sampling.recipe import FORMAT, Recipe, read_recipe, sidecar, write_recipe
+from napari_gem3d.sampling.recipe import FORMAT, Recipe, read_recipe, result_of, sidecar, write_recipe
 from napari_gem3d.sampling.windows import Window
 from napari_gem3d.volume import Volume, resample
 
@@ -296,9 +296,10 @@ def replay(
     path = Path(recipe)
     read = read_recipe(path)
     if device is not None:
-        read = read.model_copy(update={"device": str(choose_device(device))})
-    out = path.with_name(f"{path.stem}.nii.gz") if out is None else out
-    return run_recipe(read, out, cancel=cancel, progress=progress, beside=path.parent)
+        read = read.on_device(device)
+    return run_recipe(
+        read, result_of(path) if out is None else out, cancel=cancel, progress=progress, beside=path.parent
+    )
 
 
 def check_output(recipe: Recipe, out: Path) -> None:

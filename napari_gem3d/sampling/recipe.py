@@ -116,6 +116,17 @@ class Recipe(_Part):
         """Whether the informed slice is taken from the scan that shows the body."""
         return self.body is not None and self.body.sha256 == self.informed.sha256
 
+    def on_device(self, device: str) -> Recipe:
+        """The same recipe on another device ("auto" chooses); InputError if it is not there."""
+        return self.model_copy(update={"device": str(choose_device(device))})
+
+    def changed_versions(self) -> list[str]:
+        """What differs between the versions that made the recipe and those running now, one phrase each."""
+        now = current_versions()
+        return [
+            f"{name} {was} then, {now.get(name)} now" for name, was in self.versions.items() if was != now.get(name)
+        ]
+
 
 def make_recipe(
     mask: Path | str,
@@ -168,6 +179,8 @@ def make_recipe(
     steps = plan.default_steps if steps is None else steps
     solver = solver or plan.default_solver
     check_solver(plan.schedule, solver, steps, eta)
+    if str(informed) == "generated" and not Path(informed).exists():
+        raise InputError(f"The model {plan.name} has no position model to make a slice; give a scan with --informed.")
     seed = secrets.randbelow(2**31) if seed is None else seed
     if not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"The seed {seed} is not possible; choose a whole number from 0 to {LARGEST_SEED}.")
@@ -210,6 +223,13 @@ def sidecar(result: Path | str) -> Path:
     """Where the recipe of a result lies: OUT.json beside OUT.nii.gz."""
     result = Path(result)
     return result.with_name(result.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+
+
+def result_of(recipe: Path | str) -> Path:
+    """Where the result of a recipe's file lies: OUT.nii.gz beside OUT.json, or OUT.nii where that exists instead."""
+    recipe = Path(recipe)
+    plain, compressed = recipe.with_suffix(".nii"), recipe.with_suffix(".nii.gz")
+    return plain if plain.exists() and not compressed.exists() else compressed
 
 
 def write_recipe(recipe: Recipe, path: Path | str) -> None:

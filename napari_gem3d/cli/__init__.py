@@ -1,0 +1,1 @@
+"""Command lines: ``napari-gem3d`` and ``napari-gem3d-train``."""

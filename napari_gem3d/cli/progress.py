@@ -1,0 +1,86 @@
+"""What the commands that generate share: a bar with the time left, Ctrl-C, and the last line."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_gem3d.sampling.job import Part
+    from napari_gem3d.sampling.recipe import Recipe
+
+INTERRUPTED = 130
+
+
+@contextmanager
+def cancelling() -> Iterator[Event]:
+    """Let the first Ctrl-C set an event, which stops the generation in order; a second one interrupts at once."""
+    cancel = Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if cancel.is_set():
+            raise KeyboardInterrupt
+        cancel.set()
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield cancel
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def generate_with_progress(
+    recipe: Recipe, out: Path, *, keep_partial: bool = False, beside: Path | None = None
+) -> tuple[Path | None, bool]:
+    """Run a recipe with a progress bar on stderr.
+
+    Returns
+    -------
+    tuple
+        What was written, or None; and whether Ctrl-C stopped it.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from napari_gem3d.sampling.job import run_recipe
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    left = (TimeRemainingColumn(), TextColumn("left"))
+    # A window's worth of steps is needed for a fair estimate of the time left.
+    bar = Progress(*columns, *left, console=Console(stderr=True), speed_estimate_period=60)
+    with cancelling() as cancel, bar:
+        task = bar.add_task("Loading", total=1.0)
+        slices = 0
+
+        def show(part: Part) -> None:
+            nonlocal slices
+            slices += len(part.indices)
+            bar.update(task, completed=part.progress, description=f"{slices} slices")
+
+        written = run_recipe(recipe, out, cancel=cancel, progress=show, keep_partial=keep_partial, beside=beside)
+    return written, cancel.is_set() and (written is None or written != out)
+
+
+def report(written: Path | None, interrupted: bool, recipe: Recipe, seconds: float) -> int:
+    """Print what was written and return the exit code."""
+    from napari_gem3d.sampling.recipe import sidecar
+
+    if written is None:
+        print("napari-gem3d: interrupted, nothing was written.", file=sys.stderr)
+        return INTERRUPTED
+    what = "Wrote the slices finished so far to" if interrupted else "Wrote"
+    print(f"{what} {written} (recipe: {sidecar(written).name}, seed {recipe.seed}) in {seconds:.0f} s.")
+    return INTERRUPTED if interrupted else 0

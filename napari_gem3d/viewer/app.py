@@ -1,0 +1,38 @@
+"""Open napari with the panel docked: what the command ``napari-gem3d`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import napari
+
+from napari_gem3d.viewer.panel import GemPanel
+from napari_gem3d.viewer.reader import read_layers
+from napari_gem3d.viewer.samples import SAMPLES, sample_layers
+
+PANEL = "GEM-3D panel"
+
+
+def launch(files: Sequence[Path], demo: bool = False) -> None:
+    """Open the viewer with the panel and run until it is closed.
+
+    Parameters
+    ----------
+    files
+        Scans and label maps to open; the first scan is the one that is worked on.
+    demo
+        Open the sample patients, ready to press Generate.
+    """
+    open_window(files, demo)
+    napari.run()
+
+
+def open_window(files: Sequence[Path] = (), demo: bool = False) -> tuple[napari.Viewer, GemPanel]:
+    """As `launch`, but returns the viewer and the panel before the event loop runs."""
+    viewer = napari.Viewer(title="napari-gem3d")
+    _, panel = viewer.window.add_plugin_dock_widget("napari-gem3d", PANEL)
+    tuples = [layer for name in SAMPLES for layer in sample_layers(name)] if demo else []
+    tuples += read_layers([str(file) for file in files])
+    panel.workbench.show(tuples)
+    return viewer, panel

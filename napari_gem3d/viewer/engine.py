@@ -1,0 +1,154 @@
+"""What the panel asks of the core, in the worker's thread: load a model, open a generation, write its result."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from numpy.typing import NDArray
+
+from napari_gem3d.grid import Grid
+from napari_gem3d.labels import LabelTable
+from napari_gem3d.viewer.layers import Origin, restored_labels
+from napari_gem3d.viewer.session import Session
+from napari_gem3d.volume import Volume
+
+if TYPE_CHECKING:
+    from napari_gem3d.bundle import ModelBundle
+
+
+class Part(Protocol):
+    """Slices that are finished."""
+
+    @property
+    def indices(self) -> Sequence[int]:
+        """Along axis 0 of the job's grid; none if the part only tells progress."""
+
+    @property
+    def voxels(self) -> NDArray[Any]:
+        """(n, Y, X) on the job's grid."""
+
+    @property
+    def progress(self) -> float:
+        """From 0 to 1."""
+
+
+class Job(Protocol):
+    """A generation that can start."""
+
+    recipe: Any
+    grid: Grid
+
+    @property
+    def finished(self) -> bool:
+        """Whether all slices are generated."""
+
+    def run(self, cancel: threading.Event | None = None) -> Iterator[Part]:
+        """Yield finished slices; stop within one denoising step after `cancel` is set."""
+
+    def result(self) -> Volume:
+        """What is finished, on the mask's own grid."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What the panel shows of a bundle."""
+
+    table: LabelTable
+    steps: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the panel ordered.
+
+    Attributes
+    ----------
+    mask, mask_origin, mask_name
+        A copy of the mask layer's voxels (canonical axes), what the layer remembers, and its name.
+    body
+        The patient's own scan, whose foreground is the body where the mask has no body label.
+    informed, informed_slice
+        A scan, and the axial index (canonical order) of the slice that informs the generation.
+    steps, seed, model
+        Denoising steps, seed, bundle.
+    """
+
+    mask: NDArray[Any]
+    mask_origin: Origin
+    mask_name: str
+    body: Path
+    informed: Path
+    informed_slice: int
+    steps: int
+    seed: int
+    model: str
+
+
+class Engine(Protocol):
+    """The core as the panel sees it; tests put a small one in its place."""
+
+    def load(self, model: str) -> LoadedModel:
+        """Load a bundle and keep it for the runs to come."""
+
+    def open(self, order: Order) -> Job:
+        """Write the mask, make the recipe, check and load everything."""
+
+    def export(self, job: Job, path: Path) -> None:
+        """Write the job's result as NIfTI and the recipe beside it."""
+
+
+class CoreEngine:
+    """The core itself. Its modules are imported in the worker's thread: PyTorch takes seconds to load.
+
+    Parameters
+    ----------
+    session
+        Where the masks go that recipes refer to.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._bundles: dict[str, ModelBundle] = {}
+
+    def load(self, model: str) -> LoadedModel:
+        """Load a bundle, or return the one that is loaded; InputError as `load_bundle`."""
+        plan = self._bundle(model).plan
+        return LoadedModel(plan.labels, plan.default_steps)
+
+    def open(self, order: Order) -> Job:
+        """Write the mask, make the recipe, check everything; InputError says what does not fit."""
+        from napari_gem3d.sampling.job import open_job
+        from napari_gem3d.sampling.recipe import make_recipe
+
+        bundle = self._bundle(order.model)
+        labels = restored_labels(order.mask, order.mask_origin, bundle.plan.labels)
+        mask = self._session.save_mask(labels, order.mask_name)
+        recipe = make_recipe(
+            mask,
+            order.informed,
+            body=order.body,
+            slice=order.informed_slice,
+            model=order.model,
+            steps=order.steps,
+            seed=order.seed,
+        )
+        return open_job(recipe, bundle=bundle)
+
+    def export(self, job: Job, path: Path) -> None:
+        """Write the job's result as NIfTI and the recipe beside it."""
+        from napari_gem3d.sampling.job import Job as CoreJob
+        from napari_gem3d.sampling.job import write_result
+
+        assert isinstance(job, CoreJob), "`open` made it"
+        write_result(job, path)
+
+    def _bundle(self, model: str) -> ModelBundle:
+        from napari_gem3d.bundle import load_bundle
+
+        if model not in self._bundles:
+            self._bundles[model] = load_bundle(model)
+        return self._bundles[model]

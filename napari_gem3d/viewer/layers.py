@@ -1,0 +1,200 @@
+"""Volumes as napari layers and back: nearest RAS axes, millimetres, and the true geometry kept in the metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from napari.layers import Image, Labels, Layer
+from napari.types import LayerDataTuple
+from napari.utils.colormaps import DirectLabelColormap
+from numpy.typing import NDArray
+
+from napari_gem3d.grid import Grid
+from napari_gem3d.labels import LabelMap, LabelTable
+from napari_gem3d.volume import Modality, Volume, resample
+
+METADATA = "gem3d"
+# Directions in which the axes of a canonical layer increase; napari shows them beside its sliders.
+AXIS_LABELS = ("I→S", "P→A", "L→R")
+UNITS = ("mm", "mm", "mm")
+
+# The body covers the whole scan, so it is only hinted at; a value the label table does not know must be seen.
+_BODY_ALPHA = "1a"
+_UNKNOWN_COLOUR = "#ff00ff"
+# Soft-tissue window in HU.
+_CT_LIMITS = (-160.0, 240.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """What a layer must remember of its volume; kept in ``layer.metadata["gem3d"]``.
+
+    Attributes
+    ----------
+    grid
+        The volume's own grid: shape, and affine to RAS+ mm (the layer shows `grid.canonical()`).
+    modality
+        "MR", "CT" or "".
+    path
+        File or DICOM folder, None if the voxels exist in memory only.
+    synthetic
+        Whether the voxels were generated.
+    body
+        Label maps: voxels that carried the body label when loaded, packed bits over the canonical array. Erasing a
+        lesion leaves 0 where the body has to be again.
+    body_value
+        The value of that label, 0 if there is none.
+    """
+
+    grid: Grid
+    modality: Modality = ""
+    path: Path | None = None
+    synthetic: bool = False
+    body: NDArray[np.uint8] | None = None
+    body_value: int = 0
+
+
+def origin_of(layer: Layer) -> Origin | None:
+    """What `layer` remembers of its volume; None for layers that did not come through this plugin."""
+    origin = layer.metadata.get(METADATA)
+    return origin if isinstance(origin, Origin) else None
+
+
+def placement(grid: Grid) -> dict[str, Any]:
+    """Where a canonical layer of this grid lies in napari's world: scale and translate in mm along (z, y, x).
+
+    napari's affine stays diagonal (one that permutes axes breaks its 2D view). The centre of the volume keeps its
+    true RAS position, so that oblique scans of one patient stay as close to each other as they can.
+    """
+    canonical = grid.canonical()
+    scale = np.array(canonical.spacing)
+    middle = (np.array(canonical.shape) - 1) / 2
+    centre_zyx = canonical.index_to_world(middle[None])[0][::-1]
+    return {
+        "scale": tuple(float(v) for v in scale),
+        "translate": tuple(float(v) for v in centre_zyx - scale * middle),
+        "units": UNITS,
+        "axis_labels": AXIS_LABELS,
+    }
+
+
+def contrast_limits(voxels: NDArray[Any], modality: Modality = "") -> tuple[float, float]:
+    """Grey window: soft tissue for CT, else the 1st to 99.5th percentile of what is not the background.
+
+    Parameters
+    ----------
+    voxels
+        (Z, Y, X); about a hundred thousand of them are looked at.
+    modality
+        "CT" for voxels in HU.
+    """
+    if modality == "CT":
+        return _CT_LIMITS
+    step = max(1, voxels.size // 100_000)
+    sample = np.asarray(voxels.ravel()[::step], dtype=np.float64)
+    background = float(voxels[0, 0, 0])
+    inside = sample[sample != background]
+    if inside.size == 0:
+        return (background, background + 1)
+    low, high = (float(v) for v in np.percentile(inside, (1, 99.5)))
+    low = min(low, background)
+    return (low, high) if high > low else (low, low + 1)
+
+
+def image_layer(volume: Volume, name: str, *, synthetic: bool = False) -> LayerDataTuple:
+    """A scan as napari's (data, attributes, type): canonical axes (Z, Y, X), grey, in mm."""
+    canonical = resample(volume, volume.grid.canonical(), order=0)
+    origin = Origin(volume.grid, volume.modality, volume.source, synthetic=synthetic)
+    attributes = {
+        "name": name,
+        "metadata": {METADATA: origin},
+        "colormap": "gray",
+        "contrast_limits": contrast_limits(canonical.voxels, volume.modality),
+        **placement(volume.grid),
+    }
+    return canonical.voxels, attributes, "image"
+
+
+def labels_layer(labels: LabelMap, name: str) -> LayerDataTuple:
+    """A label map as napari's (data, attributes, type): canonical axes (Z, Y, X), names and colours of its table."""
+    table = labels.table or LabelTable.from_values(labels.values())
+    canonical = resample(labels, labels.grid.canonical(), order=0)
+    voxels = canonical.voxels.astype(np.min_scalar_type(int(canonical.voxels.max())), copy=True)
+    attributes = {
+        "name": name,
+        "metadata": {METADATA: _with_body(Origin(labels.grid, labels.modality, labels.source), voxels, table)},
+        "opacity": 0.6,
+        **_style(table),
+        **placement(labels.grid),
+    }
+    return voxels, attributes, "labels"
+
+
+def apply_table(layer: Labels, table: LabelTable) -> bool:
+    """Give a labels layer the names and colours of `table`, if the table knows all its values; says whether it did."""
+    origin = _required_origin(layer)
+    voxels = np.asarray(layer.data)
+    present = np.flatnonzero(np.bincount(voxels.ravel()))
+    if not set(present.tolist()) <= {0, *table.values}:
+        return False
+    layer.metadata[METADATA] = _with_body(origin, voxels, table)
+    for attribute, value in _style(table).items():
+        setattr(layer, attribute, value)
+    return True
+
+
+def _with_body(origin: Origin, voxels: NDArray[Any], table: LabelTable) -> Origin:
+    if table.body is None or not (inside := voxels == table.body.value).any():
+        return replace(origin, body=None, body_value=0)
+    return replace(origin, body=np.packbits(inside), body_value=table.body.value)
+
+
+def _style(table: LabelTable) -> dict[str, Any]:
+    """Colours, and the names that the status bar shows."""
+    colours: dict[int | None, str] = {None: _UNKNOWN_COLOUR, 0: "transparent"}
+    for label in table:
+        colours[label.value] = label.colour + (_BODY_ALPHA if label.meaning == "body" else "")
+    features = pd.DataFrame({"index": [0, *table.values], "name": ["background", *(label.name for label in table)]})
+    return {"colormap": DirectLabelColormap(color_dict=colours), "features": features}
+
+
+def volume_of(layer: Image) -> Volume:
+    """The scan shown by `layer`, back on its own grid (Z, Y, X), voxels bit-identical to the file's."""
+    origin = _required_origin(layer)
+    canonical = Volume(np.asarray(layer.data), origin.grid.canonical().affine, origin.modality, origin.path)
+    return resample(canonical, origin.grid, order=0)
+
+
+def label_map_of(layer: Labels, table: LabelTable | None = None) -> LabelMap:
+    """The label map shown by `layer`, back on its own grid (Z, Y, X); see `restored_labels`."""
+    return restored_labels(np.array(layer.data), _required_origin(layer), table)
+
+
+def restored_labels(voxels: NDArray[Any], origin: Origin, table: LabelTable | None = None) -> LabelMap:
+    """Bring the labels of a layer back to the grid of its file; where a lesion was erased the body is put back.
+
+    Parameters
+    ----------
+    voxels
+        (Z, Y, X) as the layer has them, canonical axes; changed in place.
+    origin
+        What the layer remembers of its volume.
+    table
+        What the values mean.
+    """
+    if origin.body is not None:
+        was_body = np.unpackbits(origin.body, count=voxels.size).reshape(voxels.shape).astype(bool)
+        voxels[was_body & (voxels == 0)] = origin.body_value
+    canonical = LabelMap(voxels, origin.grid.canonical().affine, origin.modality, table=table)
+    return resample(canonical, origin.grid, order=0)
+
+
+def _required_origin(layer: Layer) -> Origin:
+    origin = origin_of(layer)
+    if origin is None:
+        raise ValueError(f"layer {layer.name} did not come through this plugin")
+    return origin

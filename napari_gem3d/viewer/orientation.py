@@ -1,0 +1,103 @@
+"""Radiological display and the letters R/L, A/P, S/I at the edges of the canvas, true however the axes are rolled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from napari.components.overlays import TextOverlay
+
+# World axes (z, y, x) of canonical layers: letter at the low end, letter at the high end.
+_ENDS = (("I", "S"), ("P", "A"), ("L", "R"))
+_POSITIONS = {"top": "top_center", "bottom": "bottom_center", "left": "middle_left", "right": "middle_right"}
+_COLOUR = "#ffd24a"
+
+# Vertical and horizontal direction in which world axes increase on the screen. With RAS world axes this shows
+# anterior and superior up, the patient's right on the left of the screen, and anterior on the left in sagittal planes.
+RADIOLOGICAL = ("up", "left")
+
+
+def edge_letters(displayed: Sequence[int], ndim: int, orientation2d: Sequence[Any]) -> dict[str, str]:
+    """Letters for the edges of a 2D view.
+
+    Parameters
+    ----------
+    displayed
+        The two displayed world axes: vertical, then horizontal.
+    ndim
+        Number of world axes; the last three are (z, y, x) of canonical layers.
+    orientation2d
+        Direction on the screen ("up"/"down", "left"/"right") in which the two axes increase.
+
+    Returns
+    -------
+    dict
+        "top", "bottom", "left", "right" to one of R, L, A, P, S, I, or to "" where there is no anatomical axis.
+    """
+    vertical, horizontal = (_ends(axis, ndim) for axis in displayed)
+    if str(orientation2d[0]) == "up":
+        vertical = vertical[::-1]
+    if str(orientation2d[1]) == "left":
+        horizontal = horizontal[::-1]
+    return {"top": vertical[0], "bottom": vertical[1], "left": horizontal[0], "right": horizontal[1]}
+
+
+def _ends(axis: int, ndim: int) -> tuple[str, str]:
+    spatial = axis - (ndim - 3)
+    if not 0 <= spatial < 3:
+        return "", ""
+    return _ENDS[spatial]
+
+
+class OrientationLetters:
+    """Keeps the four letters of a viewer's canvas true.
+
+    Parameters
+    ----------
+    viewer
+        napari's viewer or the proxy plugins get.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = viewer
+        self._overlays: dict[str, TextOverlay] = {}
+        for edge, position in _POSITIONS.items():
+            overlay = TextOverlay(position=position, font_size=15, color=_COLOUR, box=False, visible=False)
+            viewer.canvas.overlays[f"gem3d_{edge}"] = overlay
+            self._overlays[edge] = overlay
+        self._shown = False
+        for event in (viewer.dims.events.order, viewer.dims.events.ndisplay, viewer.dims.events.ndim):
+            event.connect(self._update)
+        viewer.scene.camera.events.orientation.connect(self._update)
+
+    @property
+    def letters(self) -> dict[str, str]:
+        """The letters on the canvas now, by edge; empty in 3D or while no scan is open."""
+        return {edge: overlay.text for edge, overlay in self._overlays.items() if overlay.visible}
+
+    def show(self) -> None:
+        """Turn the view radiological and show the letters and the scale bar in mm."""
+        if not self._shown:
+            self._shown = True
+            self._viewer.scene.camera.orientation2d = RADIOLOGICAL
+            self._viewer.canvas.overlays.scale_bar.visible = True
+        self._update()
+
+    def close(self) -> None:
+        """Disconnect from the viewer and take the letters away."""
+        dims = self._viewer.dims
+        for event in (dims.events.order, dims.events.ndisplay, dims.events.ndim):
+            event.disconnect(self._update)
+        self._viewer.scene.camera.events.orientation.disconnect(self._update)
+        for overlay in self._overlays.values():
+            overlay.visible = False
+
+    def _update(self, event: Any = None) -> None:
+        dims = self._viewer.dims
+        flat = self._shown and dims.ndisplay == 2
+        letters = dict.fromkeys(_POSITIONS, "")
+        if flat:
+            letters = edge_letters(dims.displayed, dims.ndim, self._viewer.scene.camera.orientation2d)
+        for edge, overlay in self._overlays.items():
+            overlay.text = letters[edge]
+            overlay.visible = flat and bool(letters[edge])

@@ -1,0 +1,140 @@
+"""Patients: a scan and the label maps that lie in its space, found among the layers by geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels
+
+from napari_gem3d.grid import Grid
+from napari_gem3d.viewer.layers import origin_of
+
+_OPPOSITE = str.maketrans("LPI", "RAS")
+_FLIPS = {"L": "left–right", "P": "front–back", "I": "up–down"}
+
+
+@dataclass(eq=False)
+class Patient:
+    """A scan on the screen, and what belongs to it.
+
+    Attributes
+    ----------
+    image
+        The scan's layer, in canonical axes.
+    masks
+        Labels layers that may be this patient's mask, in the layers' order.
+    mask
+        The one chosen, None if there is none.
+    """
+
+    image: Image
+    masks: list[Labels] = field(default_factory=list)
+    mask: Labels | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the image layer."""
+        return str(self.image.name)
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the scan's file."""
+        origin = origin_of(self.image)
+        assert origin is not None, "patients are only made of layers that have one"
+        return origin.grid
+
+    @property
+    def num_slices(self) -> int:
+        """Number of axial slices."""
+        return int(self.image.data.shape[0])
+
+    def middle_slice(self) -> int:
+        """Axial slice through the middle of the lesion; of the scan where there is none."""
+        middle = self.num_slices // 2
+        if self.mask is None or self.mask.data.shape[0] != self.num_slices:
+            return middle
+        origin = origin_of(self.mask)
+        body = origin.body_value if origin is not None else 0
+        voxels = np.asarray(self.mask.data)
+        rows = np.flatnonzero(((voxels != 0) & (voxels != body)).any(axis=(1, 2)))
+        return int((rows[0] + rows[-1]) // 2) if rows.size else middle
+
+    def describe(self) -> str:
+        """One line: axes and voxel size of the file, and what was reordered for display."""
+        grid = self.grid
+        z, y, x = grid.spacing
+        size = f"{x:.4g} × {y:.4g} × {z:.4g} mm"
+        if grid.is_canonical:
+            return f"RAS axes, {size}; shown as stored"
+        return f"{grid.orientation} axes, {size}; shown {_changes(grid)}, not resampled"
+
+
+def find_patients(layers: Iterable[Any], known: Iterable[Patient] = ()) -> list[Patient]:
+    """Patients among napari's layers, in the layers' order; those already `known` are kept as objects.
+
+    A label map belongs to the patient on whose grid it lies. If several patients share a grid (registered data sets
+    do), the names decide, then the order of opening. A map on another grid belongs to the patient it overlaps.
+    """
+    layers = list(layers)
+    images = [layer for layer in layers if isinstance(layer, Image) and _is_scan(layer)]
+    labels = [layer for layer in layers if isinstance(layer, Labels) and origin_of(layer) is not None]
+    old = {id_of(patient.image): patient for patient in known}
+    patients = [old.get(id_of(image)) or Patient(image) for image in images]
+    for patient in patients:
+        patient.masks = []
+    for layer in labels:
+        owner = _owner(layer, patients)
+        if owner is not None:
+            owner.masks.append(layer)
+    for patient in patients:
+        if patient.mask is None or patient.mask not in patient.masks:
+            patient.mask = patient.masks[-1] if patient.masks else None
+    return patients
+
+
+def matching_slice(index: int, patient: Patient, other: Patient) -> int:
+    """Axial slice of `other` at the relative position p in [0, 1] (as in the paper) of slice `index` of `patient`."""
+    position = index / max(1, patient.num_slices - 1)
+    return round(position * (other.num_slices - 1))
+
+
+def id_of(layer: Any) -> int:
+    """Identity of a layer, the same whether napari handed out the layer or a proxy of it."""
+    return id(getattr(layer, "__wrapped__", layer))
+
+
+def _is_scan(layer: Image) -> bool:
+    origin = origin_of(layer)
+    return origin is not None and not origin.synthetic
+
+
+def _owner(layer: Labels, patients: list[Patient]) -> Patient | None:
+    origin = origin_of(layer)
+    assert origin is not None
+    grid = origin.grid
+    on_grid = [patient for patient in patients if patient.grid.canonical().same_as(grid.canonical())]
+    candidates = on_grid or [patient for patient in patients if patient.grid.overlaps(grid)]
+    if not candidates:
+        return None
+    return max(candidates, key=lambda patient: (_likeness(layer.name, patient.name), -len(patient.masks)))
+
+
+def _likeness(a: str, b: str) -> int:
+    """Length of what two names have in common at their beginning, if that tells anything."""
+    match = SequenceMatcher(None, a, b, autojunk=False).find_longest_match()
+    return match.size if match.a == match.b == 0 else 0
+
+
+def _changes(grid: Grid) -> str:
+    """What turns the file's axes into canonical ones, in words."""
+    parts = []
+    if grid.orientation.translate(_OPPOSITE) != "RAS":
+        parts.append("with its axes reordered")
+    flipped = [_FLIPS[letter] for letter in grid.orientation if letter in _FLIPS]
+    if flipped:
+        parts.append(f"flipped {', '.join(flipped)}")
+    return " and ".join(parts)

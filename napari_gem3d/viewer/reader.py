@@ -1,0 +1,88 @@
+"""napari readers for NIfTI, NRRD and DICOM: scans become image layers, label maps labels layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from napari.types import LayerDataTuple
+
+from napari_gem3d.errors import InputError
+from napari_gem3d.io import read_label_map, read_volume
+from napari_gem3d.io.dicom import is_dicom
+from napari_gem3d.labels import LabelMap
+from napari_gem3d.viewer.layers import image_layer, labels_layer
+from napari_gem3d.volume import Volume
+
+PathOrPaths = str | Sequence[str]
+SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".dcm")
+
+# A label map has few values; an 8-bit picture has most of 256. TotalSegmentator, the largest table in use, has 117.
+_MOST_LABELS = 128
+_WORDS = ("label", "seg", "mask")
+
+
+def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerDataTuple]] | None:
+    """The reader for `path`, or None to leave it to others (folders without DICOM files, other suffixes)."""
+    return read_layers if all(_is_ours(Path(one)) for one in _as_list(path)) else None
+
+
+def read_layers(path: PathOrPaths) -> list[LayerDataTuple]:
+    """Read every path as one layer; InputError if one cannot be read."""
+    return [read_layer(Path(one)) for one in _as_list(path)]
+
+
+def read_layer(path: Path) -> LayerDataTuple:
+    """Read a scan or a label map, whichever the file holds, as a layer in canonical axes.
+
+    Raises
+    ------
+    InputError
+        As `read_volume`.
+    """
+    if _named_like_labels(path):
+        try:
+            labels = read_label_map(path)
+            if len(labels.values()) <= _MOST_LABELS:
+                return labels_layer(labels, layer_name(path))
+        except InputError:
+            pass  # a scan after all; what is wrong with it otherwise, `read_volume` says
+    volume = read_volume(path)
+    if looks_like_labels(volume):
+        labels = LabelMap(volume.voxels, volume.affine, volume.modality, volume.source, volume.meta)
+        return labels_layer(labels, layer_name(path))
+    return image_layer(volume, layer_name(path))
+
+
+def looks_like_labels(volume: Volume) -> bool:
+    """Whether the voxels (Z, Y, X) are few different whole numbers from 0 to 255, many of them 0."""
+    voxels = volume.voxels
+    if voxels.dtype.kind not in "iu" or voxels.min() != 0 or voxels.max() > 255:
+        return False
+    counts = np.bincount(voxels.ravel())
+    return int(np.count_nonzero(counts)) <= _MOST_LABELS and bool(counts[0] >= 0.3 * voxels.size)
+
+
+def layer_name(path: Path) -> str:
+    """File name without the suffixes of medical images."""
+    name = path.name
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def _named_like_labels(path: Path) -> bool:
+    places = (path.name.lower(), path.parent.name.lower())
+    return any(word in place for place in places for word in _WORDS)
+
+
+def _is_ours(path: Path) -> bool:
+    if path.is_dir():
+        return any(is_dicom(file) for file in path.iterdir() if file.is_file())
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def _as_list(path: PathOrPaths) -> list[str]:
+    return [str(path)] if isinstance(path, str | Path) else [str(one) for one in path]

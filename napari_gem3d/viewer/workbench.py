@@ -1,0 +1,321 @@
+"""What the panel can do: the viewer's layers, the state and the core brought together. No widgets here."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Labels, Layer
+from napari.types import LayerDataTuple
+
+from napari_gem3d.errors import InputError
+from napari_gem3d.labels import LabelMap, LabelTable
+from napari_gem3d.viewer.engine import CoreEngine, Engine, LoadedModel, Order
+from napari_gem3d.viewer.layers import apply_table, labels_layer, origin_of
+from napari_gem3d.viewer.orientation import OrientationLetters
+from napari_gem3d.viewer.patients import Patient, find_patients, matching_slice
+from napari_gem3d.viewer.reader import read_layers
+from napari_gem3d.viewer.run import Run
+from napari_gem3d.viewer.samples import SAMPLES, sample_layers
+from napari_gem3d.viewer.session import Session
+from napari_gem3d.viewer.state import PanelState
+from napari_gem3d.viewer.worker import Worker
+
+
+class Workbench:
+    """The panel without its widgets.
+
+    Parameters
+    ----------
+    viewer
+        napari's viewer, or the proxy plugins get.
+    engine
+        The core; a small one in tests.
+    session
+        Where masks are kept.
+
+    Attributes
+    ----------
+    state
+        What is chosen and what is going on; change it to drive the panel.
+    run
+        The latest generation, None before the first.
+    """
+
+    def __init__(self, viewer: Any, *, engine: Engine | None = None, session: Session | None = None) -> None:
+        self.viewer = viewer
+        self.state = PanelState()
+        self.engine: Engine = engine if engine is not None else CoreEngine(session or Session())
+        self.letters = OrientationLetters(viewer)
+        self.run: Run | None = None
+        self._worker = Worker()
+        # Opening a scan must not wait until a generation ends.
+        self._files = Worker()
+        self._donor_is_default = True
+        self._watched_mask: Labels | None = None
+        self._num_runs = 0
+        self.state.events.patient.connect(self._on_patient)
+        self.state.events.mask.connect(self._on_mask)
+        self.state.events.donor.connect(self._on_donor)
+        layers = viewer.layers.events
+        for event in (layers.inserted, layers.removed, layers.renamed):
+            event.connect(self._on_layers)
+        self.load_model()
+        self._on_layers()
+
+    def close(self) -> None:
+        """Cancel what is running, end the threads, let go of the viewer."""
+        if self.run is not None:
+            self.run.cancel()
+        layers = self.viewer.layers.events
+        for event in (layers.inserted, layers.removed, layers.renamed):
+            event.disconnect(self._on_layers)
+        self.letters.close()
+        self._worker.close()
+        self._files.close()
+
+    # --- model -------------------------------------------------------------------------------------------------
+
+    def load_model(self) -> None:
+        """Load the bundle `state.model` in the background; its label table and default steps become the state's."""
+        model = self.state.model
+        self._worker.submit(lambda: self.engine.load(model), self._on_model, self.state.say_error)
+
+    def _on_model(self, model: LoadedModel) -> None:
+        self.state.table = model.table
+        self.state.steps = model.steps
+        for patient in self.state.patients:
+            for mask in patient.masks:
+                apply_table(mask, model.table)
+
+    # --- patients ----------------------------------------------------------------------------------------------
+
+    def open_files(self, paths: Iterable[Path]) -> None:
+        """Read scans and label maps in the background and show them."""
+        names = [str(path) for path in paths]
+        if names:
+            self._open(partial(read_layers, names), f"Reading {Path(names[0]).name} …")
+
+    def open_sample(self, name: str) -> None:
+        """Show a sample patient, by its key in `SAMPLES`, drawn in the background the first time."""
+        self._open(partial(sample_layers, name), f"Drawing {SAMPLES[name]} …")
+
+    def _open(self, read: Callable[[], list[LayerDataTuple]], message: str) -> None:
+        self.state.say(message)
+        self._files.submit(read, self._show_read, self.state.say_error)
+
+    def _show_read(self, tuples: list[LayerDataTuple]) -> None:
+        self.show(tuples)
+        self.state.say("")
+
+    def show(self, tuples: Iterable[LayerDataTuple]) -> None:
+        """Add layers to the viewer; the first scan among them becomes the patient that is worked on."""
+        added = [self.viewer.add_layer(Layer.create(*layer_tuple)) for layer_tuple in tuples]
+        first = next((patient for patient in self.state.patients if patient.image in added), None)
+        if first is not None:
+            self.state.patient = first
+
+    def _on_layers(self, event: Any = None) -> None:
+        state = self.state
+        before = state.patients
+        patients = tuple(find_patients(self.viewer.layers, before))
+        new = [patient for patient in patients if patient not in before]
+        inserted = getattr(event, "value", None) if getattr(event, "type", "") == "inserted" else None
+        if state.table is not None and isinstance(inserted, Labels) and origin_of(inserted) is not None:
+            apply_table(inserted, state.table)
+        state.patients = patients
+        if state.donor is not None and state.donor not in patients:
+            self._donor_is_default = True
+        if new:
+            state.patient = new[0]
+        elif state.patient not in patients:
+            state.patient = patients[-1] if patients else None
+        self._take_masks()
+        self._default_donor()
+
+    def _on_patient(self, patient: Patient | None) -> None:
+        """Show the patient that is worked on and hide the others."""
+        self._take_masks()
+        self._default_donor()
+        if patient is None:
+            return
+        for other in self.state.patients:
+            for layer in (other.image, *other.masks):
+                layer.visible = other is patient and (layer is other.image or layer == other.mask)
+        self.viewer.layers.selection.active = patient.mask if patient.mask is not None else patient.image
+        self.letters.show()
+        self.viewer.reset_view(layers=[patient.image])
+        self.show_slice(patient, patient.middle_slice())
+
+    def show_slice(self, patient: Patient, index: int) -> None:
+        """Move the viewer to an axial slice of a patient."""
+        image = patient.image
+        axis = self.viewer.dims.ndim - 3
+        self.viewer.dims.set_point(axis, float(image.translate[0] + index * image.scale[0]))
+
+    def current_slice(self, patient: Patient) -> int:
+        """The axial slice of a patient nearest to where the viewer is."""
+        image = patient.image
+        position = self.viewer.dims.point[self.viewer.dims.ndim - 3]
+        index = round((position - image.translate[0]) / image.scale[0])
+        return int(np.clip(index, 0, patient.num_slices - 1))
+
+    # --- mask --------------------------------------------------------------------------------------------------
+
+    def new_mask(self) -> None:
+        """Add an empty mask on the patient's grid."""
+        patient = self.state.patient
+        if patient is None:
+            self.state.say_error(InputError("There is no patient to paint on; open a scan first."))
+            return
+        grid = patient.grid
+        empty = LabelMap(np.zeros(grid.shape, np.uint8), grid.affine, table=self.state.table or LabelTable(()))
+        layer = self.viewer.add_layer(Layer.create(*labels_layer(empty, f"{patient.name} mask")))
+        patient.mask = layer
+        self._take_masks()
+
+    def paint(self, value: int) -> None:
+        """Put napari's brush in the user's hand: a ball that paints a label value in 3D, or erases (0)."""
+        mask = self.state.mask
+        if mask is None:
+            self.new_mask()
+            mask = self.state.mask
+            if mask is None:
+                return
+        self.viewer.layers.selection.active = mask
+        mask.visible = True
+        mask.contour = 0
+        if value:
+            mask.selected_label = value
+        mask.mode = "paint" if value else "erase"
+        self.state.label = value
+
+    def stop_painting(self) -> None:
+        """Put the brush down."""
+        if self.state.mask is not None:
+            self.state.mask.mode = "pan_zoom"
+
+    def _take_masks(self) -> None:
+        patient = self.state.patient
+        self.state.masks = tuple(patient.masks) if patient is not None else ()
+        self.state.mask = patient.mask if patient is not None else None
+
+    def _on_mask(self, mask: Labels | None) -> None:
+        patient = self.state.patient
+        if patient is not None and patient.mask != mask:
+            patient.mask = mask
+        for other in self.state.masks:
+            other.visible = other == mask
+        if self._watched_mask is not None:
+            self._watched_mask.events.mode.disconnect(self._on_brush)
+            self._watched_mask.events.selected_label.disconnect(self._on_brush)
+        self._watched_mask = mask
+        self.state.label = None
+        if mask is not None:
+            mask.n_edit_dimensions = 3
+            mask.events.mode.connect(self._on_brush)
+            mask.events.selected_label.connect(self._on_brush)
+
+    def _on_brush(self, event: Any = None) -> None:
+        """Follow napari's own controls: which label is painted now."""
+        mask = self.state.mask
+        mode = str(mask.mode)
+        self.state.label = {"paint": int(mask.selected_label), "erase": 0}.get(mode)
+
+    # --- informed slice ----------------------------------------------------------------------------------------
+
+    def match_donor(self) -> None:
+        """Take the donor's slice at the same relative height as the slice on the screen."""
+        patient, donor = self.state.patient, self.state.donor
+        if patient is not None and donor is not None:
+            self.state.donor_slice = matching_slice(self.current_slice(patient), patient, donor)
+
+    def _default_donor(self) -> None:
+        """Another patient where there is one, as in the paper's cross-selection, else the patient's own scan."""
+        state = self.state
+        if not self._donor_is_default and state.donor in state.patients:
+            return
+        others = [patient for patient in state.patients if patient is not state.patient]
+        state.donor = others[0] if others else state.patient
+        self._donor_is_default = True
+
+    def choose_donor(self, donor: Patient) -> None:
+        """Take the informed slice from this patient from now on, whoever is worked on."""
+        self.state.donor = donor
+        self._donor_is_default = False
+
+    def _on_donor(self, donor: Patient | None) -> None:
+        patient = self.state.patient
+        if donor is not None and patient is not None:
+            self.state.donor_slice = matching_slice(patient.middle_slice(), patient, donor)
+
+    # --- generate ----------------------------------------------------------------------------------------------
+
+    def generate(self) -> None:
+        """Start a generation; what is missing is said on the panel's line."""
+        if self.state.activity != "idle":
+            return
+        try:
+            order = self._order()
+        except InputError as error:
+            self.state.say_error(error)
+            return
+        self._num_runs += 1
+        donor = self.state.donor
+        assert donor is not None, "an order has an informed slice"
+        self.run = Run(self.viewer, self.state, self._worker, self.engine, order, donor, self._num_runs)
+        self.run.start()
+
+    def cancel(self) -> None:
+        """Stop the generation within one denoising step; finished slices are kept."""
+        if self.run is not None and self.state.activity == "running":
+            self.state.activity = "cancelling"
+            self.run.cancel()
+
+    def export(self, path: Path) -> None:
+        """Write the latest result as NIfTI with its recipe beside it, in the background."""
+        run = self.run
+        if run is None or run.job is None or self.state.activity != "idle":
+            self.state.say_error(InputError("There is no result to export yet; generate one first."))
+            return
+        job = run.job
+        self._files.submit(
+            lambda: self.engine.export(job, path),
+            lambda _: self.state.say(f"Exported {path.name} and its recipe."),
+            self.state.say_error,
+        )
+
+    def _order(self) -> Order:
+        state = self.state
+        if state.patient is None:
+            raise InputError("There is no patient; open a scan or a sample first.")
+        if state.mask is None:
+            raise InputError("There is no mask; paint one or open a label map first.")
+        if state.donor is None:
+            raise InputError("There is no informed slice; choose a patient in step 3.")
+        origin = origin_of(state.mask)
+        assert origin is not None, "masks are only made of layers that have one"
+        if state.random_seed:
+            state.seed = secrets.randbelow(2**31)
+        return Order(
+            mask=np.array(state.mask.data),
+            mask_origin=origin,
+            mask_name=state.patient.name,
+            body=_path_of(state.patient),
+            informed=_path_of(state.donor),
+            informed_slice=state.donor_slice,
+            steps=state.steps,
+            seed=state.seed,
+            model=state.model,
+        )
+
+
+def _path_of(patient: Patient) -> Path:
+    origin = origin_of(patient.image)
+    if origin is None or origin.path is None:
+        raise InputError(f"{patient.name} is not in a file, so no recipe can refer to it; save it and open it again.")
+    return origin.path

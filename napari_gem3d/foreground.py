@@ -42,7 +42,8 @@ def foreground(volume: Volume) -> NDArray[np.bool_]:
     ----------
     volume
         CT in HU: what is denser than -500 HU, lungs included. MR with a constant background (skull-stripped): what
-        differs from the background. Other MR: what is brighter than air, by Otsu's threshold.
+        differs from the background. Other MR: what is brighter than air, by Otsu's threshold on a
+        logarithmic scale.
 
     Returns
     -------
@@ -60,10 +61,11 @@ def foreground(volume: Volume) -> NDArray[np.bool_]:
     elif is_skull_stripped(volume):
         inside = volume.voxels != _corner_value(volume.voxels)
     else:
-        # Fat is so bright that a first threshold may cut between it and the brain; the second, over what is below the
-        # first, cuts between brain and air.
-        first = otsu(volume.voxels)
-        inside = volume.voxels > otsu(np.minimum(volume.voxels, first))
+        # On a linear scale fat is so bright that the threshold may cut between it and the brain. In decades the step
+        # from air to tissue is the greatest.
+        low, high = np.percentile(volume.voxels, (0, 99.9))
+        decades = np.log10(1 + 100 * np.clip((volume.voxels - low) / max(high - low, 1e-12), 0, 1))
+        inside = decades > otsu(decades)
     body = _largest_part(inside)
     if body is None:
         name = str(volume.source) if volume.source else "The volume"
@@ -79,11 +81,7 @@ def foreground(volume: Volume) -> NDArray[np.bool_]:
 
 def otsu(voxels: NDArray[Any]) -> float:
     """Threshold that separates two classes with the greatest variance between them (Otsu 1979), over 256 bins."""
-    # The brightest thousandth (vessels, fat) would spend most bins on nothing.
-    low, high = float(voxels.min()), float(np.percentile(voxels, 99.9))
-    if not high > low:
-        high = float(voxels.max())
-    counts, edges = np.histogram(np.clip(voxels, low, high), bins=256, range=(low, high))
+    counts, edges = np.histogram(voxels, bins=256)
     middles = (edges[:-1] + edges[1:]) / 2
     below, above = np.cumsum(counts)[:-1], np.cumsum(counts[::-1])[::-1][1:]
     sum_below = np.cumsum(counts * middles)[:-1]

@@ -179,6 +179,19 @@ def test_overlap_of_turned_boxes_is_exact():
     assert plate(2).box((0, 0, -3), (10, 21, 2)).overlaps(cube)
 
 
+@pytest.mark.parametrize(("distance", "overlap"), [(15, False), (13.5, True)])
+def test_overlap_of_cubes_edge_to_edge(distance, overlap):
+    """Two cubes of 10 mm that face each other with crossing edges, 7.07 mm from their centres."""
+
+    def cube(angles: tuple[float, float, float], x: float) -> Grid:
+        affine = np.eye(4)
+        affine[:3, :3] = rotation(np.array(angles))
+        affine[:3, 3] = np.array([x, 0, 0]) - affine[:3, :3] @ (4.5, 4.5, 4.5)
+        return Grid((10, 10, 10), affine)
+
+    assert cube((0, 0, np.pi / 4), 0).overlaps(cube((0, np.pi / 4, 0), distance)) == overlap
+
+
 @pytest.mark.parametrize(
     ("affine", "message"),
     [

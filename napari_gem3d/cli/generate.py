@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from napari_gem3d.cli.progress import generate_with_progress, report
+from napari_gem3d.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Generate, and write the result with its recipe."""
     started = time.monotonic()
+    for path in (options.mask, options.informed, options.body):
+        # Asked before PyTorch is loaded: a mistyped path is answered at once.
+        if path is not None and not path.exists() and str(path) != "generated":
+            raise InputError(f"{path} does not exist; check the path.")
     from napari_gem3d.sampling.recipe import make_recipe
 
     recipe = make_recipe(

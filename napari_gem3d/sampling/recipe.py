@@ -248,8 +248,9 @@ def read_recipe(path: Path | str) -> Recipe:
         know.
     """
     path = Path(path)
+    content = file_bytes(path)
     try:
-        raw: Any = json.loads(file_bytes(path))
+        raw: Any = json.loads(content)
     except ValueError:
         raw = None
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
@@ -265,5 +266,3 @@ def read_recipe(path: Path | str) -> Recipe:
         first = error.errors()[0]
         where = ".".join(str(key) for key in first["loc"])
         raise InputError(f"The recipe {path} is not understood ({where}: {first['msg']}); generate anew.") from None
-    except InputError as error:
-        raise InputError(f"The recipe {path} is not understood ({str(error).rstrip('.')}); generate anew.") from None

@@ -1,5 +1,7 @@
 """Solvers: known slices are at their level after every step, and everything ends at clean latents."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from diffusers import DDIMScheduler
@@ -84,7 +86,7 @@ def test_every_number_of_steps_gives_falling_timesteps(name: str) -> None:
         solver = make_solver(ZERO_SNR, name, steps)
         assert len(solver.timesteps) == steps
         assert solver.timesteps[0] == 999 and min(solver.timesteps) >= 0
-        assert all(a > b for a, b in zip(solver.timesteps, solver.timesteps[1:], strict=False))
+        assert all(a > b for a, b in pairwise(solver.timesteps))
         signals = [alpha for alpha, _ in solver.levels]
         assert signals == sorted(signals) and signals[0] < 1e-3 and solver.levels[-1] == (1.0, 0.0)
 

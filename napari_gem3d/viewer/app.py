@@ -23,6 +23,11 @@ def launch(files: Sequence[Path], demo: bool = False) -> None:
         Scans and label maps to open; the first scan is the one that is worked on.
     demo
         Open the sample patients, ready to press Generate.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read; no window is opened then.
     """
     open_window(files, demo)
     napari.run()
@@ -30,9 +35,9 @@ def launch(files: Sequence[Path], demo: bool = False) -> None:
 
 def open_window(files: Sequence[Path] = (), demo: bool = False) -> tuple[napari.Viewer, GemPanel]:
     """As `launch`, but returns the viewer and the panel before the event loop runs."""
-    viewer = napari.Viewer(title="napari-gem3d")
-    _, panel = viewer.window.add_plugin_dock_widget("napari-gem3d", PANEL)
     tuples = [layer for name in SAMPLES for layer in sample_layers(name)] if demo else []
     tuples += read_layers([str(file) for file in files])
+    viewer = napari.Viewer(title="napari-gem3d")
+    _, panel = viewer.window.add_plugin_dock_widget("napari-gem3d", PANEL)
     panel.workbench.show(tuples)
     return viewer, panel

@@ -41,6 +41,7 @@ def read_layer(path: Path) -> LayerDataTuple:
     InputError
         As `read_volume`.
     """
+    path = path.absolute()  # recipes made of the layer must be true wherever they are replayed
     if _named_like_labels(path):
         try:
             labels = read_label_map(path)

@@ -42,8 +42,8 @@ class Workbench:
     ----------
     state
         What is chosen and what is going on; change it to drive the panel.
-    run
-        The latest generation, None before the first.
+    runs
+        The generations of this session; only the latest can be exported.
     """
 
     def __init__(self, viewer: Any, *, engine: Engine | None = None, session: Session | None = None) -> None:
@@ -51,13 +51,13 @@ class Workbench:
         self.state = PanelState()
         self.engine: Engine = engine if engine is not None else CoreEngine(session or Session())
         self.letters = OrientationLetters(viewer)
-        self.run: Run | None = None
+        self.runs: list[Run] = []
         self._worker = Worker()
         # Opening a scan must not wait until a generation ends.
         self._files = Worker()
         self._donor_is_default = True
         self._watched_mask: Labels | None = None
-        self._num_runs = 0
+        self.state.events.model.connect(self.load_model)
         self.state.events.patient.connect(self._on_patient)
         self.state.events.mask.connect(self._on_mask)
         self.state.events.donor.connect(self._on_donor)
@@ -66,6 +66,11 @@ class Workbench:
             event.connect(self._on_layers)
         self.load_model()
         self._on_layers()
+
+    @property
+    def run(self) -> Run | None:
+        """The latest generation, None before the first."""
+        return self.runs[-1] if self.runs else None
 
     def close(self) -> None:
         """Cancel what is running, end the threads, let go of the viewer."""
@@ -86,6 +91,7 @@ class Workbench:
         self._worker.submit(lambda: self.engine.load(model), self._on_model, self.state.say_error)
 
     def _on_model(self, model: LoadedModel) -> None:
+        self.state.say("")
         self.state.table = model.table
         self.state.steps = model.steps
         for patient in self.state.patients:
@@ -146,6 +152,9 @@ class Workbench:
         for other in self.state.patients:
             for layer in (other.image, *other.masks):
                 layer.visible = other is patient and (layer is other.image or layer == other.mask)
+        for run in self.runs:
+            if run.layer is not None:
+                run.layer.visible = run.patient is patient
         self.viewer.layers.selection.active = patient.mask if patient.mask is not None else patient.image
         self.letters.show()
         self.viewer.reset_view(layers=[patient.image])
@@ -264,11 +273,13 @@ class Workbench:
         except InputError as error:
             self.state.say_error(error)
             return
-        self._num_runs += 1
-        donor = self.state.donor
-        assert donor is not None, "an order has an informed slice"
-        self.run = Run(self.viewer, self.state, self._worker, self.engine, order, donor, self._num_runs)
-        self.run.start()
+        patient, donor = self.state.patient, self.state.donor
+        assert patient is not None and donor is not None, "an order has both"
+        if self.run is not None:
+            self.run.job = None  # holds whole volumes; its layer stays
+        name = f"Synthetic {len(self.runs) + 1}"
+        self.runs.append(Run(self.viewer, self.state, self._worker, self.engine, order, patient, donor, name))
+        self.runs[-1].start()
 
     def cancel(self) -> None:
         """Stop the generation within one denoising step; finished slices are kept."""

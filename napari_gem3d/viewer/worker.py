@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +14,8 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal, Slot
 
 logger = logging.getLogger(__name__)
+
+_NICENESS = 5
 
 Work = Callable[[], Any]
 Then = Callable[[Any], None]
@@ -53,6 +58,7 @@ class Worker(QObject):
         self._thread.join(timeout)
 
     def _loop(self) -> None:
+        _yield_to_the_window()
         while (task := self._queue.get()) is not None:
             if self._closed.is_set():
                 continue
@@ -85,3 +91,13 @@ class Worker(QObject):
     def _run_on_gui_thread(self, function: Callable[[], None]) -> None:
         if not self._closed.is_set():
             function()
+
+
+def _yield_to_the_window() -> None:
+    """Lower the priority of this thread, and of those that the backends start from it, below the window's.
+
+    Linux alone has priorities of single threads under this call; elsewhere it is left to the system.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -58,7 +58,7 @@ class GenerateStep(QWidget):
         self.export.clicked.connect(self._export)
         for event in (state.events.steps, state.events.seed, state.events.random_seed, state.events.follow):
             event.connect(self._show_settings)
-        for event in (state.events.activity, state.events.progress, state.events.seconds_left):
+        for event in (state.events.activity, state.events.progress):
             event.connect(self._show_progress)
         state.events.message.connect(self._show_message)
         self._show_settings()
@@ -84,10 +84,13 @@ class GenerateStep(QWidget):
         self.generate.setEnabled(idle)
         self.cancel.setEnabled(state.activity == "running")
         self.export.setEnabled(idle and run is not None and run.job is not None)
-        self.progress.setValue(round(state.progress * 1000))
         left = f", {time_left(state.seconds_left)} left" if state.seconds_left is not None else ""
         waiting = {"idle": "", "running": f"%p %{left}", "cancelling": "cancelling …"}
+        # A progress bar repaints itself, and the canvas behind it, at once; let it wait for the next repaint.
+        self.progress.setUpdatesEnabled(False)
+        self.progress.setValue(round(state.progress * 1000))
         self.progress.setFormat(waiting[state.activity] if not idle or state.progress < 1 else "done")
+        self.progress.setUpdatesEnabled(True)
 
     def _show_message(self) -> None:
         state = self._workbench.state

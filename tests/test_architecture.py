@@ -16,6 +16,18 @@ PACKAGE = ROOT / "napari_gem3d"
 MODELS = ROOT / "models"
 WINDOW_LIBRARIES = {"magicgui", "napari", "PyQt5", "PyQt6", "PySide2", "PySide6", "qtpy", "superqt", "vispy"}
 LONGEST_FILE = 400
+# From the ground up: a room knows only rooms of earlier lines.
+FLOORS = (
+    ("errors",),
+    ("grid",),
+    ("volume", "device"),
+    ("labels",),
+    ("foreground", "io", "networks"),
+    ("phantoms", "pictures", "bundle"),
+    ("sampling",),
+    ("training", "viewer"),
+    ("cli",),
+)
 
 
 def modules() -> list[Path]:
@@ -46,6 +58,26 @@ def test_only_the_viewer_knows_napari_and_qt():
         and (found := WINDOW_LIBRARIES.intersection(imported_roots(path.read_text(encoding="utf-8"))))
     }
     assert offenders == {}
+
+
+def rooms_known_by(path: Path) -> Iterator[str]:
+    """Rooms of the package that a module imports from."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE.name:
+            inside = node.module.split(".")[1:]
+            yield from inside[:1] or (alias.name for alias in node.names if not alias.name.startswith("__"))
+
+
+def test_imports_point_downwards():
+    floor = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+    upwards = []
+    for path in modules():
+        room = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        if room == "__init__":
+            continue
+        others = set(rooms_known_by(path)) - {room}
+        upwards += [f"{path.relative_to(ROOT)} imports {other}" for other in others if floor[other] >= floor[room]]
+    assert upwards == []
 
 
 def test_no_module_is_too_long():

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage.measure import find_contours
 
 from napari_gem3d.errors import InputError
+from napari_gem3d.foreground import is_ct
 from napari_gem3d.io import replacing
 from napari_gem3d.labels import Label, LabelMap, LabelTable
 from napari_gem3d.volume import Volume, resample
@@ -23,6 +24,7 @@ _LETTERS = 15
 _MARGIN_MM = 6.0
 # Share of the brightest and darkest foreground voxels that the grey scale leaves out, percent.
 _CLIPPED = 0.5
+_SOFT_TISSUE_HU = (-160.0, 240.0)
 _WHITE, _GREY = (255, 255, 255), (170, 170, 170)
 
 
@@ -61,7 +63,8 @@ def three_planes(volume: Volume, labels: LabelMap | None, path: Path | str, at: 
     Parameters
     ----------
     volume
-        (Z, Y, X) in any orientation; shown from the 0.5th to the 99.5th percentile of its foreground.
+        (Z, Y, X) in any orientation; MR is shown from the background to the 99.5th percentile of the foreground, CT
+        in a window for soft tissue.
     labels
         On any grid that overlaps; colours and names from their table.
     path
@@ -81,7 +84,7 @@ def three_planes(volume: Volume, labels: LabelMap | None, path: Path | str, at: 
     if (centre < 0).any() or (centre >= scan.shape).any():
         raise InputError(f"The point {tuple(at or ())} mm is outside the volume; choose one inside.")
     field = _field_of_view(scan)
-    grey = _grey(scan.voxels)
+    grey = _grey(scan)
     extents = [(part.stop - part.start) * mm for part, mm in zip(field, scan.spacing, strict=True)]
     scale = _LONGEST / max(extents)
     rows = [[_draw(plane, scan, grey, None, centre, field, scale) for plane in _PLANES]]
@@ -131,9 +134,15 @@ def _field_of_view(scan: Volume) -> tuple[slice, slice, slice]:
     return parts[0], parts[1], parts[2]
 
 
-def _grey(voxels: NDArray[Any]) -> NDArray[np.uint8]:
-    low, high = np.percentile(voxels[_foreground(voxels)], [_CLIPPED, 100 - _CLIPPED])
-    share = (voxels.astype(np.float32) - low) / max(float(high - low), 1e-6)
+def _grey(scan: Volume) -> NDArray[np.uint8]:
+    voxels = scan.voxels
+    low, high = _SOFT_TISSUE_HU
+    if not is_ct(scan):
+        low, high = (float(p) for p in np.percentile(voxels[_foreground(voxels)], [_CLIPPED, 100 - _CLIPPED]))
+        # Black is the background, unless that is a value far from all others.
+        background = float(voxels[0, 0, 0])
+        low = background if low - background <= high - low or low == high else low
+    share = (voxels.astype(np.float32) - low) / max(high - low, 1e-6)
     return np.clip(255 * share, 0, 255).astype(np.uint8)
 
 

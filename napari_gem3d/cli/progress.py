@@ -61,16 +61,19 @@ def generate_with_progress(
     left = (TimeRemainingColumn(), TextColumn("left"))
     # A window's worth of steps is needed for a fair estimate of the time left.
     bar = Progress(*columns, *left, console=Console(stderr=True), speed_estimate_period=60)
-    with cancelling() as cancel, bar:
-        task = bar.add_task("Loading", total=1.0)
-        slices = 0
+    task, slices = bar.add_task("0 slices", total=1.0), 0
+    with cancelling() as cancel:
 
         def show(part: Part) -> None:
             nonlocal slices
+            bar.start()  # not before everything is loaded and checked: errors stand alone
             slices += len(part.indices)
             bar.update(task, completed=part.progress, description=f"{slices} slices")
 
-        written = run_recipe(recipe, out, cancel=cancel, progress=show, keep_partial=keep_partial, beside=beside)
+        try:
+            written = run_recipe(recipe, out, cancel=cancel, progress=show, keep_partial=keep_partial, beside=beside)
+        finally:
+            bar.stop()
     return written, cancel.is_set() and (written is None or written != out)
 
 

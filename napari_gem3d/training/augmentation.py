@@ -27,8 +27,8 @@ def vary(
     settings
         How far rotation, scaling and gamma go.
     variant
-        0 is the patient, 1 its mirror image (left and right swapped) with another contrast, from 2 on a random
-        rotation and scaling in the plane, mirrored or not, with another contrast.
+        0 is the patient, 1 its mirror image (left and right swapped), from 2 on a random rotation and scaling in the
+        plane, mirrored or not, with another contrast.
     rng
         Draws the parameters.
 
@@ -41,10 +41,11 @@ def vary(
         return image, labels
     if variant == 1 or rng.random() < 0.5:
         image, labels = image[..., ::-1], labels[..., ::-1]
-    if variant > 1:
-        angle = np.deg2rad(rng.uniform(-1, 1) * settings.max_rotation_deg)
-        scale = 1 + rng.uniform(-1, 1) * settings.max_scaling
-        image, labels = _turn(image, labels, angle, scale)
+    if variant == 1:
+        return np.ascontiguousarray(image), np.ascontiguousarray(labels)
+    angle = np.deg2rad(rng.uniform(-1, 1) * settings.max_rotation_deg)
+    scale = 1 + rng.uniform(-1, 1) * settings.max_scaling
+    image, labels = _turn(image, labels, angle, scale)
     gamma = 1 + rng.uniform(-1, 1) * settings.max_gamma
     contrast = np.clip((image + 1) / 2, 0, 1) ** gamma * 2 - 1
     return np.ascontiguousarray(contrast, np.float32), np.ascontiguousarray(labels)

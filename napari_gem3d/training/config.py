@@ -75,6 +75,13 @@ class DiffusionSettings(StageSettings):
 
     near_mm: float = Field(15.0, gt=0, description="Most informed slices lie within this distance.")
     far_share: float = Field(0.15, ge=0, le=1, description="Share of informed slices from anywhere in the patient.")
+    mirrored_share: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="Share of informed slices from the mirror image of the patient: their lesion is on the other side, "
+        "which teaches that the label map, not the informed slice, says where a lesion is.",
+    )
 
 
 class SliceSettings(DiffusionSettings):
@@ -95,6 +102,7 @@ class VolumeSettings(DiffusionSettings):
 
     batch: int = Field(2, ge=1)
     learning_rate: float = Field(4e-4, gt=0)
+    mirrored_share: float = Field(0.15, ge=0, le=1, description="As in stage 1; rarer, as known slices are true.")
     edge_share: float = Field(0.5, ge=0, le=1, description="Share of windows informed by their first or last slice.")
     init: Path | None = Field(None, description="A bundle whose volume U-Net to start from.")
 

@@ -99,7 +99,8 @@ class LatentBatches:
         for patient, variant in picked:
             depth = self.latents[patient].shape[1]
             target = int(rng.integers(depth))
-            drawn.append(self._gather(patient, variant, range(target, target + 1), self._informed(rng, target, depth)))
+            informed = self._informed(rng, target, depth)
+            drawn.append(self._gather(rng, patient, variant, range(target, target + 1), informed))
         return _joined(drawn)
 
     @property
@@ -121,7 +122,7 @@ class LatentBatches:
             window = range(start, start + length)
             at_edge = rng.random() < edge_share
             informed = window[int(rng.choice([0, -1]))] if at_edge else int(rng.choice(window))
-            drawn.append(self._gather(patient, variant, window, informed))
+            drawn.append(self._gather(rng, patient, variant, window, informed))
         return _joined(drawn)
 
     def _patient(self, rng: np.random.Generator) -> tuple[int, int]:
@@ -134,12 +135,16 @@ class LatentBatches:
         reach = max(1, round(self.settings.near_mm / self.spacing))
         return int(np.clip(target + rng.integers(-reach, reach + 1), 0, depth - 1))
 
-    def _gather(self, patient: int, variant: int, window: range, informed: int) -> Batch:
+    def _gather(self, rng: np.random.Generator, patient: int, variant: int, window: range, informed: int) -> Batch:
         latents, shares = self.latents[patient][variant], self.shares[patient][variant]
+        # Variants 0 and 1 are mirror images of each other; the other variants have none.
+        has_mirror = variant < 2 <= self.latents[patient].shape[0]
+        mirrored = has_mirror and rng.random() < self.settings.mirrored_share
+        shown = self.latents[patient][1 - variant if mirrored else variant][informed : informed + 1]
         inside = slice(window.start, window.stop)
         positions = torch.from_numpy(body_positions(latents.shape[0])[inside])
         offsets = (torch.arange(window.start, window.stop) - informed) * self.spacing
-        conditions = condition(shares[inside].float(), latents[informed : informed + 1].float(), positions, offsets)
+        conditions = condition(shares[inside].float(), shown.float(), positions, offsets)
         return Batch(latents[inside].float(), conditions, windows=1)
 
 

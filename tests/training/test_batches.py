@@ -33,7 +33,7 @@ def batches(tmp_path: Path) -> LatentBatches:
         latents = np.concatenate([index, np.full_like(index, number)], axis=2) * np.ones((1, 1, 1, 2, 2), np.float16)
         cache.write(name, "latents", latents)
         cache.write(name, "shares", np.ones((1, DEPTH, 1, 2, 2), np.float16))
-    return LatentBatches(cache, PLAN, "train", DiffusionSettings(near_mm=6.0, far_share=0.2))
+    return LatentBatches(cache, PLAN, "train", DiffusionSettings(near_mm=6.0, far_share=0.2, mirrored_share=0.5))
 
 
 def _informed(conditions: torch.Tensor) -> torch.Tensor:
@@ -68,3 +68,18 @@ def test_positions_run_over_the_body(batches: LatentBatches) -> None:
     positions = batch.conditions[:, 3, 0, 0]
     assert positions[0] == -1
     assert positions[-1] == 1
+
+
+def test_a_share_of_informed_slices_comes_from_the_mirror_image(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["a"], "validation": []}))
+    variants = np.arange(3, dtype=np.float16)[:, None, None, None, None] * np.ones((1, DEPTH, 2, 2, 2), np.float16)
+    cache.write("a", "latents", variants)
+    cache.write("a", "shares", np.ones((3, DEPTH, 1, 2, 2), np.float16))
+    batches = LatentBatches(cache, PLAN, "train", DiffusionSettings(mirrored_share=0.5))
+    batch = batches.slices(np.random.default_rng(0), 600)
+    variant, shown = batch.latents[:, 0, 0, 0], _informed(batch.conditions)[:, 0]
+    assert torch.equal(shown[variant == 2], variant[variant == 2])
+    mirrored = (shown == 1 - variant)[variant < 2]
+    assert 0.4 < float(mirrored.float().mean()) < 0.6
+    assert bool((mirrored | (shown == variant)[variant < 2]).all())

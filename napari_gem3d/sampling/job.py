@@ -244,7 +244,7 @@ def run_recipe(
     progress
         Called with every part.
     keep_partial
-        Write what was finished before the cancel as NAME.partial.nii.gz, the rest background.
+        Write the slices that were finished before the cancel, if any, as NAME.partial.nii.gz, the rest background.
     beside
         See `open_job`.
 
@@ -266,7 +266,8 @@ def run_recipe(
             progress(part)
     if job.finished:
         return write_result(job, out)
-    if keep_partial:
+    body = job.inputs.case.slices
+    if keep_partial and job.generated[body.start : body.stop].any():
         suffix = ".nii.gz" if out.name.endswith(".gz") else ".nii"
         return write_result(job, out.with_name(f"{out.name.removesuffix(suffix)}.partial{suffix}"))
     return None

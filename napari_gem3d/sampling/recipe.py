@@ -46,7 +46,8 @@ class InputFile(_Part):
     def found(self, beside: Path | None = None) -> Path:
         """The path of the file, checked to be the one that was hashed.
 
-        A relative path starts at the working folder or, if nothing is there, at the folder of the recipe.
+        A relative path starts at the working folder. If nothing is there, the file is looked for from the folder of
+        the recipe on, then in it: its hash tells whether it is the right one.
 
         Raises
         ------
@@ -54,8 +55,9 @@ class InputFile(_Part):
             If it is missing or its content has changed.
         """
         path = Path(self.path)
-        if not path.exists() and beside is not None and (beside / path).exists():
-            path = beside / path
+        if beside is not None and not path.exists():
+            moved = (beside / path, beside / path.name)
+            path = next((candidate for candidate in moved if candidate.exists()), path)
         if sha256(path) != self.sha256:
             raise InputError(f"{path} has changed since the recipe was made; restore it or generate anew.")
         return path

@@ -201,8 +201,11 @@ def test_the_file_is_marked_as_synthetic_and_written_whole(recipe, tmp_path):
 
 def test_nothing_is_written_when_cancelled(recipe, tmp_path):
     cancel = threading.Event()
-    assert run_recipe(recipe, tmp_path / "out.nii.gz", cancel=cancel, progress=lambda part: cancel.set()) is None
-    assert list(tmp_path.iterdir()) == []
+    for keep in (False, True):  # nothing to keep either: only slices without body have come
+        cancel.clear()
+        stop = {"cancel": cancel, "progress": lambda part: cancel.set(), "keep_partial": keep}
+        assert run_recipe(recipe, tmp_path / "out.nii.gz", **stop) is None
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_partial_result_is_kept_if_asked_for(recipe, tmp_path):

@@ -124,6 +124,7 @@ def test_an_input_is_found_beside_the_recipe_and_known_by_its_content(tmp_path, 
     assert given.path == "a.txt" and given.found() == Path("a.txt")
     monkeypatch.chdir(tmp_path)
     assert given.found(beside=file.parent) == file
+    assert InputFile(path="elsewhere/a.txt", sha256=given.sha256).found(beside=file.parent) == file
     with pytest.raises(InputError, match="does not exist"):
         given.found()
     file.write_text("two")

@@ -156,20 +156,15 @@ def make_recipe(
     body
         Scan of the mask's patient whose foreground is the body. Needed if the mask has no body label.
     slice, position
-        The informed slice: its index in canonical order (0 the lowest), or its position from 0 (lowest) to 1 (highest
-        slice). Position 0.5 if neither is given.
+        The informed slice by index (0 the lowest), or by position from 0 (lowest) to 1 (highest; default 0.5).
     model
         Folder of a bundle, or the name of a bundled model.
-    steps, solver
-        Denoising steps and solver; the model's own by default.
-    eta
-        Share of fresh noise a step, DDIM only.
+    steps, solver, eta
+        Denoising steps and solver, the model's own by default; share of fresh noise a step, DDIM only.
     seed
         0 … 2³² − 1; one is drawn, and recorded, if none is given.
-    device
-        "cpu", "cuda", "mps" or "auto".
-    precision
-        "float32", "bfloat16", or "auto" for what is faster on the device.
+    device, precision
+        "cpu", "cuda", "mps" or "auto"; "float32", "bfloat16", or "auto" for what is faster on the device.
 
     Raises
     ------
@@ -178,36 +173,39 @@ def make_recipe(
     """
     folder = find_bundle(model)
     plan = read_plan(folder)
-    steps = plan.default_steps if steps is None else steps
-    solver = solver or plan.default_solver
-    check_solver(plan.schedule, solver, steps, eta)
+    settings = _settings(plan, solver, steps, eta, seed, device, precision)
     if str(informed) == "generated" and not Path(informed).exists():
         raise InputError(f"The model {plan.name} has no position model to make a slice; give a scan with --informed.")
-    seed = secrets.randbelow(2**31) if seed is None else seed
-    if not 0 <= seed <= LARGEST_SEED:
-        raise InputError(f"The seed {seed} is not possible; choose a whole number from 0 to {LARGEST_SEED}.")
-    place = choose_device(device)
-    files = [InputFile.of(path) for path in (mask, informed)]
+    files = {"mask": InputFile.of(mask), "informed": InputFile.of(informed)}
     shown = None if body is None else InputFile.of(body)
-    same_patient = shown is not None and shown.sha256 == files[1].sha256
+    same_patient = shown is not None and shown.sha256 == files["informed"].sha256
     inputs = read_inputs(plan, Path(mask), Path(informed), None if body is None else Path(body), same_patient)
     informed_slice = choose_slice(inputs, slice, position)
     return Recipe(
-        mask=files[0],
-        informed=files[1],
+        **files,
         body=shown,
         informed_slice=informed_slice,
         start=matching_start(inputs, informed_slice),
         model=ModelReference(folder=str(model), sha256=hash_bundle(folder)),
-        solver=solver,
-        steps=steps,
-        eta=eta,
-        seed=seed,
-        device=str(place),
-        precision=choose_precision(precision, place),
         plan=plan,
         versions=current_versions(),
+        **settings,
     )
+
+
+def _settings(
+    plan: Plan, solver: str | None, steps: int | None, eta: float, seed: int | None, device: str, precision: str
+) -> dict[str, Any]:
+    """The fields of a recipe that decide how it is drawn, defaults filled in and everything in range."""
+    steps = plan.default_steps if steps is None else steps
+    solver = solver or plan.default_solver
+    check_solver(plan.schedule, solver, steps, eta)
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"The seed {seed} is not possible; choose a whole number from 0 to {LARGEST_SEED}.")
+    place = choose_device(device)
+    drawn = {"solver": solver, "steps": steps, "eta": eta, "seed": seed}
+    return {**drawn, "device": str(place), "precision": choose_precision(precision, place)}
 
 
 def current_versions() -> dict[str, str]:

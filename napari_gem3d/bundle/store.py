@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from napari_gem3d.bundle.conditioning import condition_channels
 from napari_gem3d.bundle.plan import Plan
-from napari_gem3d.errors import InputError
+from napari_gem3d.errors import InputError, first_problem
 from napari_gem3d.networks import SliceUNet, SliceVAE, VolumeUNet
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -110,15 +110,8 @@ def read_plan(folder: Path) -> Plan:
         raise InputError(f"The bundle {folder} has format version {version}, not 1; update napari-gem3d to use it.")
     try:
         return Plan.model_validate(raw)
-    except (ValidationError, InputError) as error:
-        raise InputError(f"The model file {path} is not understood ({_first_problem(error)}).") from error
-
-
-def _first_problem(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(str(key) for key in first['loc']) or 'model.json'}: {first['msg']}"
-    return str(error)
+    except ValidationError as error:
+        raise InputError(f"The model file {path} is not understood ({first_problem(error)}); get it again.") from error
 
 
 def load_bundle(folder: Path | str) -> ModelBundle:

@@ -15,7 +15,7 @@ from napari_gem3d import __version__
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.store import find_bundle, hash_bundle, read_plan
 from napari_gem3d.device import choose_device, choose_precision
-from napari_gem3d.errors import InputError
+from napari_gem3d.errors import InputError, first_problem
 from napari_gem3d.io import replacing, sha256
 from napari_gem3d.io.files import file_bytes
 from napari_gem3d.sampling.inputs import choose_slice, matching_start, read_inputs
@@ -263,6 +263,4 @@ def read_recipe(path: Path | str) -> Recipe:
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(key) for key in first["loc"])
-        raise InputError(f"The recipe {path} is not understood ({where}: {first['msg']}); generate anew.") from None
+        raise InputError(f"The recipe {path} is not understood ({first_problem(error)}); generate anew.") from None

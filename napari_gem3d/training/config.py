@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_gem3d.bundle.plan import NoiseSchedule
-from napari_gem3d.errors import InputError
+from napari_gem3d.errors import InputError, first_problem
 
 
 class Settings(BaseModel):
@@ -163,9 +163,7 @@ def load_config(source: str | Path | None) -> TrainingConfig:
     try:
         return TrainingConfig.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(key) for key in first["loc"])
-        raise InputError(f"The configuration {name} is not usable ({where}: {first['msg']}); correct it.") from error
+        raise InputError(f"The configuration {name} is not usable ({first_problem(error)}); correct it.") from error
 
 
 def save_config(config: TrainingConfig, path: Path) -> None:

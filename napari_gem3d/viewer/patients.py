@@ -52,16 +52,20 @@ class Patient:
         """Number of axial slices."""
         return int(self.image.data.shape[0])
 
-    def middle_slice(self) -> int:
-        """Axial slice through the middle of the lesion; of the scan where there is none."""
-        middle = self.num_slices // 2
+    def lesion_slice(self) -> int | None:
+        """Axial slice through the middle of the mask's lesions; None where there are none."""
         if self.mask is None or self.mask.data.shape[0] != self.num_slices:
-            return middle
+            return None
         origin = origin_of(self.mask)
         body = origin.body_value if origin is not None else 0
         voxels = np.asarray(self.mask.data)
         rows = np.flatnonzero(((voxels != 0) & (voxels != body)).any(axis=(1, 2)))
-        return int((rows[0] + rows[-1]) // 2) if rows.size else middle
+        return int((rows[0] + rows[-1]) // 2) if rows.size else None
+
+    def middle_slice(self) -> int:
+        """Axial slice through the middle of the lesions; of the scan where there are none."""
+        lesion = self.lesion_slice()
+        return self.num_slices // 2 if lesion is None else lesion
 
     def describe(self) -> str:
         """One line: axes and voxel size of the file, and what was reordered for display."""
@@ -136,5 +140,5 @@ def _changes(grid: Grid) -> str:
         parts.append("with its axes reordered")
     flipped = [_FLIPS[letter] for letter in grid.orientation if letter in _FLIPS]
     if flipped:
-        parts.append(f"flipped {', '.join(flipped)}")
-    return " and ".join(parts)
+        parts.append(f"flipped {' and '.join(flipped)}")
+    return ", ".join(parts)

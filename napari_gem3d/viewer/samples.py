@@ -31,5 +31,5 @@ def sample_layers(name: str) -> list[LayerDataTuple]:
     title = SAMPLES[name]
     return [
         image_layer(read_volume(image), title),
-        labels_layer(read_label_map(labels, PHANTOM_LABELS), f"{title} labels"),
+        labels_layer(read_label_map(labels, PHANTOM_LABELS), f"{title.removesuffix(' (procedural)')} labels"),
     ]

@@ -126,22 +126,36 @@ class Workbench:
             self.state.patient = first
 
     def _on_layers(self, event: Any = None) -> None:
-        state = self.state
-        before = state.patients
+        """Find the patients among the layers again, after one was opened, removed or renamed."""
+        state, before = self.state, self.state.patients
         patients = tuple(find_patients(self.viewer.layers, before))
-        new = [patient for patient in patients if patient not in before]
         inserted = getattr(event, "value", None) if getattr(event, "type", "") == "inserted" else None
         if state.table is not None and isinstance(inserted, Labels) and origin_of(inserted) is not None:
             apply_table(inserted, state.table)
+        if patients == before:
+            state.events.patients.emit(patients)  # names and masks may have changed all the same
         state.patients = patients
         if state.donor is not None and state.donor not in patients:
             self._donor_is_default = True
+        new = [patient for patient in patients if patient not in before]
         if new:
             state.patient = new[0]
         elif state.patient not in patients:
             state.patient = patients[-1] if patients else None
         self._take_masks()
         self._default_donor()
+        if inserted is not None and state.mask == inserted:
+            self._show_lesion()
+
+    def _show_lesion(self) -> None:
+        """Go where the lesion is, once it is known; the default informed slice goes along."""
+        patient = self.state.patient
+        lesion = patient.lesion_slice() if patient is not None else None
+        if patient is None or lesion is None:
+            return
+        self.show_slice(patient, lesion)
+        if self._donor_is_default and self.state.donor is not None:
+            self.state.donor_slice = matching_slice(lesion, patient, self.state.donor)
 
     def _on_patient(self, patient: Patient | None) -> None:
         """Show the patient that is worked on and hide the others."""

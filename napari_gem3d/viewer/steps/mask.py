@@ -36,7 +36,7 @@ class MaskStep(QWidget):
         self.masks.currentIndexChanged.connect(self._choose)
         self.new.clicked.connect(workbench.new_mask)
         events = workbench.state.events
-        for event in (events.masks, events.mask, events.patient):
+        for event in (events.patients, events.masks, events.mask, events.patient):
             event.connect(self._show)
         events.table.connect(self._make_brushes)
         events.label.connect(self._show_brush)

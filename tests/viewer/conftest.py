@@ -1,0 +1,168 @@
+"""A panel in a real napari window, and a core that generates when a test says so."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_gem3d.errors import InputError
+from napari_gem3d.grid import Grid
+from napari_gem3d.io import write_volume
+from napari_gem3d.labels import Label, LabelMap, LabelTable
+from napari_gem3d.viewer.engine import LoadedModel, Order
+from napari_gem3d.viewer.panel import GemPanel
+from napari_gem3d.viewer.session import Session
+from napari_gem3d.volume import Volume, resample
+
+TABLE = LabelTable((Label(1, "edema"), Label(3, "enhancing"), Label(4, "brain", meaning="body")))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Sessions, samples and logs stay out of the user's own folders; the samples are drawn once for all tests."""
+    home = tmp_path_factory.getbasetemp() / "home"
+    for name in ("user_cache_path", "user_log_path"):
+        monkeypatch.setattr(f"napari_gem3d.viewer.session.{name}", lambda app: home / app)
+    return home
+
+
+@dataclass
+class FakePart:
+    indices: list[int]
+    voxels: np.ndarray
+    progress: float
+
+
+class FakeRecipe:
+    def model_dump(self, mode: str) -> dict[str, Any]:
+        return {"task": "whole", "mode": mode}
+
+
+class FakeJob:
+    """Copies the body's scan, 100 brighter: `chunk` slices a permit, from the informed slice up, then the others."""
+
+    chunk = 4
+
+    def __init__(self, order: Order, permits: threading.Semaphore) -> None:
+        from napari_gem3d.io import read_volume
+
+        self.recipe = FakeRecipe()
+        self._scan = read_volume(order.body)
+        self.grid: Grid = self._scan.grid.canonical()
+        self._source = resample(self._scan, self.grid, order=0).voxels + 100.0
+        self._voxels = np.zeros(self.grid.shape, np.float32)
+        self._permits = permits
+        self._start = order.informed_slice
+        self.finished = False
+
+    def run(self, cancel: threading.Event | None = None) -> Iterator[FakePart]:
+        total = self.grid.shape[0]
+        order = [*range(self._start, total), *range(self._start)]
+        for first in range(0, total, self.chunk):
+            while not self._permits.acquire(timeout=0.01):
+                if cancel is not None and cancel.is_set():
+                    return
+            yield FakePart([], self._voxels[:0], first / total)
+            indices = order[first : first + self.chunk]
+            self._voxels[indices] = self._source[indices]
+            yield FakePart(indices, self._source[indices].astype(np.float32), (first + len(indices)) / total)
+        self.finished = True
+
+    def result(self) -> Volume:
+        volume = Volume(self._voxels.astype(np.int16), self.grid.affine)
+        return resample(volume, self._scan.grid, order=0)
+
+
+@dataclass
+class FakeEngine:
+    """A core without networks: `permits.release(n)` lets n chunks through; `problem` is raised when a job is opened."""
+
+    permits: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    problem: Exception | None = None
+    orders: list[Order] = field(default_factory=list)
+    threads: set[int] = field(default_factory=set)
+
+    def load(self, model: str) -> LoadedModel:
+        self.threads.add(threading.get_ident())
+        if model == "missing":
+            raise InputError("There is no model 'missing'.")
+        return LoadedModel(TABLE, 7)
+
+    def open(self, order: Order) -> FakeJob:
+        self.threads.add(threading.get_ident())
+        self.orders.append(order)
+        if self.problem is not None:
+            raise self.problem
+        return FakeJob(order, self.permits)
+
+    def export(self, job: Any, path: Path) -> None:
+        write_volume(job.result(), path)
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def panel(make_napari_viewer_proxy: Any, engine: FakeEngine, tmp_path: Path, qtbot: Any) -> Iterator[GemPanel]:
+    """The panel beside a viewer as plugins get it, its model loaded, nothing open."""
+    viewer = make_napari_viewer_proxy()
+    widget = GemPanel(viewer, engine=engine, session=Session(tmp_path / "sessions"))
+    viewer.window.add_dock_widget(widget, name="GEM-3D panel")
+    qtbot.waitUntil(lambda: widget.workbench.state.table is not None)
+    yield widget
+    widget.workbench.close()
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan and its label map on disk: int16, zero around an egg; thick slices, stored LPS."""
+
+    image: Path
+    labels: Path
+
+
+@pytest.fixture
+def make_scan(tmp_path: Path) -> Callable[..., Scan]:
+    """Write a small patient; a bright voxel marks the egg's most right, anterior and superior quarter."""
+
+    def make(name: str = "anna", shift: float = 0.0, orientation: str = "LPS", with_body: bool = False) -> Scan:
+        z, y, x = np.mgrid[:20, :48, :40]
+        egg = ((z - 9.5) / 8) ** 2 + ((y - 23.5) / 20) ** 2 + ((x - 19.5) / 15) ** 2 < 1
+        voxels = np.where(egg, 300 + 3 * x + 2 * y + 5 * z, 0).astype(np.int16)
+        voxels[13, 33, 27] = 900
+        labels = np.where(egg & with_body, 4, 0).astype(np.uint8)
+        labels[6:11, 20:30, 10:18] = 1
+        affine = np.diag([1.2, 1.0, 4.0, 1.0])
+        affine[:3, 3] = (-30 + shift, -20, 15)
+        flips = np.diag([1.0 if letter in "RAS" else -1.0 for letter in orientation] + [1.0])
+        flips[:3, 3] = [0 if letter in "RAS" else n - 1 for letter, n in zip(orientation, (40, 48, 20), strict=True)]
+        stored = Grid((20, 48, 40), affine @ flips)
+        scan = Scan(tmp_path / f"{name}_0000.nii.gz", tmp_path / f"{name}.nii.gz")
+        write_volume(resample(Volume(voxels, affine, "MR"), stored, order=0), scan.image)
+        write_volume(resample(LabelMap(labels, affine), stored, order=0), scan.labels)
+        return scan
+
+    return make
+
+
+@pytest.fixture
+def open_scan(panel: GemPanel, make_scan: Callable[..., Scan], qtbot: Any) -> Callable[..., Scan]:
+    """Write a small patient and open it through the plugin's reader."""
+
+    def open_it(name: str = "anna", labels: bool = True, **options: Any) -> Scan:
+        scan = make_scan(name, **options)
+        viewer = panel.workbench.viewer
+        viewer.open(str(scan.image), plugin="napari-gem3d")
+        if labels:
+            viewer.open(str(scan.labels), plugin="napari-gem3d")
+        return scan
+
+    return open_it

@@ -76,6 +76,7 @@ class Tour:
             self.state.model = model
         self.until(lambda: self.state.table is not None, 120, "Load the model")
         self.wait(1)  # for the window to take its size
+        assert self.state.patient is not None, "a scan was opened"
         self.viewer.reset_view(layers=[self.state.patient.image])
         self.wait(0.5)
 

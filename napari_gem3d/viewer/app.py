@@ -8,7 +8,7 @@ from pathlib import Path
 import napari
 
 from napari_gem3d.viewer.panel import GemPanel
-from napari_gem3d.viewer.reader import read_layers
+from napari_gem3d.viewer.reader import prefer_reader, read_layers
 from napari_gem3d.viewer.samples import SAMPLES, sample_layers
 
 PANEL = "GEM-3D panel"
@@ -37,6 +37,7 @@ def open_window(files: Sequence[Path] = (), demo: bool = False) -> tuple[napari.
     """As `launch`, but returns the viewer and the panel before the event loop runs."""
     tuples = [layer for name in SAMPLES for layer in sample_layers(name)] if demo else []
     tuples += read_layers([str(file) for file in files])
+    prefer_reader()
     viewer = napari.Viewer(title="napari-gem3d")
     _, panel = viewer.window.add_plugin_dock_widget("napari-gem3d", PANEL)
     panel.workbench.show(tuples)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from napari.settings import get_settings
 from napari.types import LayerDataTuple
 
 from napari_gem3d.errors import InputError
@@ -63,6 +64,18 @@ def looks_like_labels(volume: Volume) -> bool:
         return False
     counts = np.bincount(voxels.ravel())
     return int(np.count_nonzero(counts)) <= _MOST_LABELS and bool(counts[0] >= 0.3 * voxels.size)
+
+
+def prefer_reader() -> None:
+    """Let napari open medical images with this plugin unless the user has chosen another one for a suffix.
+
+    The same as ticking "remember this choice" once for each suffix: napari's own reader claims them too, so that
+    every drop on the window would ask which of the two to take. Folders are still asked about.
+    """
+    plugins = get_settings().plugins
+    wanted = {f"*{suffix}": "napari-gem3d" for suffix in SUFFIXES}
+    if not wanted.keys() <= plugins.extension2reader.keys():
+        plugins.extension2reader = {**wanted, **plugins.extension2reader}
 
 
 def layer_name(path: Path) -> str:

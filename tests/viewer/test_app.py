@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from napari.settings import get_settings
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.viewer import app
+from napari_gem3d.viewer.reader import prefer_reader
 
 
 @pytest.fixture
@@ -22,6 +24,24 @@ def test_files_are_opened_and_the_first_scan_is_chosen(window, make_scan) -> Non
     assert panel.workbench.state.patient.name == "anna_0000"
     assert panel.workbench.state.donor.name == "bert_0000"
     panel.workbench.close()
+
+
+def test_a_drop_opens_without_asking(window, make_scan) -> None:
+    viewer, panel = app.open_window()
+    scan = make_scan()
+    # What napari does with a drop, before it would ask for a reader.
+    viewer._open_or_raise_error([str(scan.image)])
+    assert panel.workbench.state.patient.name == "anna_0000"
+    panel.workbench.close()
+
+
+def test_another_readers_preference_is_kept(monkeypatch) -> None:
+    plugins = get_settings().plugins
+    monkeypatch.setattr(plugins, "extension2reader", {"*.nii": "other", "*.tif": "other"})
+    prefer_reader()
+    assert plugins.extension2reader["*.nii"] == "other"
+    assert plugins.extension2reader["*.nii.gz"] == "napari-gem3d"
+    assert plugins.extension2reader["*.tif"] == "other"
 
 
 def test_the_demo_is_ready_to_generate(window) -> None:

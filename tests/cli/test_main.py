@@ -204,7 +204,7 @@ def test_without_a_display_the_way_out_is_named(monkeypatch):
 def test_without_napari_the_extra_is_named(monkeypatch):
     monkeypatch.setenv("DISPLAY", ":99")
     monkeypatch.setitem(sys.modules, "napari", None)
-    for name in [name for name in sys.modules if name.startswith("napari_gem3d.viewer")]:
+    for name in [name for name in sys.modules if name.startswith("napari_gem3d.viewer.")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(InputError, match=r"needs napari and a Qt binding .*pip install 'napari-gem3d\[viewer\]'"):
         view.open_viewer([])

@@ -65,8 +65,11 @@ class ModelBundle:
 def bundled_models() -> dict[str, Path]:
     """The models that came with the package, by name."""
     package = Path(__file__).resolve().parents[1]
+    roots = [package / "models"]
+    if (package.parent / "pyproject.toml").is_file():  # a checkout, not somebody else's site-packages/models
+        roots.append(package.parent / "models")
     found: dict[str, Path] = {}
-    for root in (package.parent / "models", package / "models"):
+    for root in roots:
         for description in sorted(root.glob("*/model.json")):
             found.setdefault(description.parent.name, description.parent)
     return found

@@ -87,10 +87,12 @@ class Workbench:
 
     def load_model(self) -> None:
         """Load the bundle `state.model` in the background; its label table and default steps become the state's."""
-        model = self.state.model
-        self._worker.submit(lambda: self.engine.load(model), self._on_model, self.state.say_error)
+        name = self.state.model
+        self._worker.submit(lambda: self.engine.load(name), partial(self._on_model, name), self.state.say_error)
 
-    def _on_model(self, model: LoadedModel) -> None:
+    def _on_model(self, name: str, model: LoadedModel) -> None:
+        if name != self.state.model:
+            return  # another one was chosen while this was loading
         self.state.say("")
         self.state.table = model.table
         self.state.steps = model.steps

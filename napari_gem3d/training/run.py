@@ -11,7 +11,7 @@ from napari_gem3d.bundle import ModelBundle, Plan, load_bundle, save_bundle
 from napari_gem3d.bundle.conditioning import condition_channels
 from napari_gem3d.device import choose_device, choose_precision
 from napari_gem3d.errors import InputError
-from napari_gem3d.networks import SliceUNet, SliceVAE, VolumeUNet
+from napari_gem3d.networks import SliceUNet, VolumeUNet
 from napari_gem3d.training.cache import Cache, prepare
 from napari_gem3d.training.card import write_card
 from napari_gem3d.training.config import TrainingConfig, save_config
@@ -100,9 +100,9 @@ class TrainingRun:
             )
             plan = plan.model_copy(update={"latents": latents})
             (self.folder / "plan.json").write_text(plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            vae.set_latent_statistics(mean, std)
+        vae.set_latent_statistics(plan.latents.mean, plan.latents.std)
         self._save(plan, vae=vae)
-        self._encode(plan, vae, redo=self.config.vae.train_encoder)
+        encode_cache(self.cache, plan, vae, self.precision, self.say, redo=self.config.vae.train_encoder)
         return True
 
     def _slice(self) -> bool:
@@ -157,9 +157,6 @@ class TrainingRun:
             return True
         folder = self.folder / stage.name
         return train_stage(stage, folder, seed=self.config.seed, resume=self.resume, say=self.say)
-
-    def _encode(self, plan: Plan, vae: SliceVAE, redo: bool) -> None:
-        encode_cache(self.cache, plan, vae, self.precision, self.say, redo)
 
     def _load(self, *needed: str) -> ModelBundle:
         if not (self.bundle_folder / "model.json").is_file():

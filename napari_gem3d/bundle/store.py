@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DModel
+from diffusers import AutoencoderKL, UNet2DConditionModel, UNet2DModel
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from napari_gem3d.bundle.conditioning import condition_channels
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.errors import InputError, first_problem
-from napari_gem3d.networks import SliceUNet, SliceVAE, VolumeUNet
+from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 PARTS = ("vae", "slice_unet", "volume_unet", "position_unet")
@@ -48,7 +48,7 @@ class ModelBundle:
     vae: SliceVAE | None = None
     slice_unet: SliceUNet | None = None
     volume_unet: VolumeUNet | None = None
-    position_unet: nn.Module | None = None
+    position_unet: PositionUNet | None = None
     card: str = ""
     path: Path | None = None
     sha256: str = ""
@@ -145,6 +145,8 @@ def load_bundle(folder: Path | str) -> ModelBundle:
         bundle.slice_unet = _load_slice_unet(path, plan)
     if (path / "volume_unet").is_dir():
         bundle.volume_unet = _load_volume_unet(path, bundle.slice_unet)
+    if (path / "position_unet").is_dir():
+        bundle.position_unet = _load_position_unet(path, plan)
     for name in PARTS:
         part = getattr(bundle, name)
         if part is not None:
@@ -180,6 +182,17 @@ def _load_volume_unet(path: Path, slice_unet: SliceUNet | None) -> VolumeUNet:
         raise InputError(f"The bundle {path} has a volume U-Net but no slice U-Net to inflate; get the bundle again.")
     network = VolumeUNet.inflate(slice_unet)
     _load_tensors(dict(network.volumetric_parameters()), path / "volume_unet")
+    return network
+
+
+def _load_position_unet(path: Path, plan: Plan) -> PositionUNet:
+    network = PositionUNet(UNet2DConditionModel.from_config(_read_config(path / "position_unet")))
+    if network.latent_channels != plan.latents.channels:
+        raise InputError(
+            f"The position U-Net of {path} draws {network.latent_channels} channels where its model.json has "
+            f"{plan.latents.channels}; get the bundle again."
+        )
+    _load_tensors(dict(network.unet.state_dict()), path / "position_unet")
     return network
 
 
@@ -247,6 +260,9 @@ def save_bundle(bundle: ModelBundle, folder: Path | str) -> Path:
         if bundle.volume_unet is not None:
             config = {"_class_name": "VolumeUNet", "inflates": "slice_unet"}
             _save_network(staged / "volume_unet", config, dict(bundle.volume_unet.volumetric_parameters()))
+        if bundle.position_unet is not None:
+            conditional = bundle.position_unet.unet
+            _save_network(staged / "position_unet", conditional.config, conditional.state_dict())
         replaced = Path(temporary) / "replaced"
         if folder.exists():
             folder.rename(replaced)

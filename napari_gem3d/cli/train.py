@@ -14,6 +14,7 @@ _STAGES = {
     "vae": "train the VAE between slices and latents, then encode the cache",
     "slice": "stage 1: train the slice U-Net on slices of many patients",
     "volume": "stage 2: train the layers along the slices, the rest frozen",
+    "position": "train the position U-Net, which draws informed slices",
     "all": "all stages in order",
 }
 

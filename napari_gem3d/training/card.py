@@ -46,7 +46,7 @@ def write_card(plan: Plan, folder: Path, config: TrainingConfig) -> str:
         held_out=len(split["validation"]),
         seed=config.seed,
     )
-    for stage in ("vae", "slice", "volume"):
+    for stage in ("vae", "slice", "volume", "position"):
         history = folder / stage / "history.json"
         entries = json.loads(history.read_text(encoding="utf-8")) if history.is_file() else []
         if entries:

@@ -107,6 +107,19 @@ class VolumeSettings(DiffusionSettings):
     init: Path | None = Field(None, description="A bundle whose volume U-Net to start from.")
 
 
+class PositionSettings(StageSettings):
+    """The position U-Net, which draws informed slices; independent of stages 1 and 2."""
+
+    channels: tuple[int, ...] = (64, 96, 128)
+    attention: tuple[bool, ...] = (False, True, True)
+    layers_per_block: int = Field(1, ge=1)
+    head_channels: int = Field(32, ge=1)
+    norm_groups: int = Field(32, ge=1)
+    batch: int = Field(16, ge=1)
+    learning_rate: float = Field(5e-4, gt=0)
+    init: Path | None = Field(None, description="A bundle whose position U-Net to start from.")
+
+
 class TrainingConfig(Settings):
     """All settings of a run; written to the run folder as ``config.yaml``."""
 
@@ -120,6 +133,7 @@ class TrainingConfig(Settings):
     vae: VAESettings = VAESettings()
     slice: SliceSettings = SliceSettings()
     volume: VolumeSettings = VolumeSettings()
+    position: PositionSettings = PositionSettings()
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -129,6 +143,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "vae": {"steps": 20_000, "minutes": 70},
         "slice": {"steps": 20_000, "minutes": 63, "batch": 16, "learning_rate": 5e-4, "ema_decay": 0.9995},
         "volume": {"steps": 6_000, "minutes": 30, "learning_rate": 5e-4},
+        "position": {"steps": 20_000, "minutes": 80, "ema_decay": 0.9995},
     },
     "tiny": {
         "data": {"validation_cases": 1, "variants": 2},
@@ -142,6 +157,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "slice": {"steps": 4, "batch": 4, "channels": (16, 16, 32), "head_channels": 16, "norm_groups": 8},
         "volume": {"steps": 4, "batch": 1},
+        "position": {"steps": 4, "batch": 4, "channels": (16, 16, 32), "head_channels": 16, "norm_groups": 8},
         "window": 4,
     },
 }

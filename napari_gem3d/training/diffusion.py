@@ -1,4 +1,4 @@
-"""Stages 1 and 2: the slice U-Net, then the volumetric layers of the volume U-Net (paper, section 3.3)."""
+"""The diffusion stages: slice U-Net, volumetric layers of the volume U-Net, position U-Net (paper, section 3.3)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing_extensions import override
 
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.device import autocast
-from napari_gem3d.networks import SliceUNet, SliceVAE, VolumeUNet
+from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
 from napari_gem3d.sampling.noise import correlated_noise
-from napari_gem3d.training.config import SliceSettings, StageSettings, VolumeSettings
+from napari_gem3d.training.config import PositionSettings, SliceSettings, StageSettings, VolumeSettings
 from napari_gem3d.training.latents import Batch, LatentBatches
 from napari_gem3d.training.pictures import save_rows
 
@@ -71,16 +71,16 @@ class DiffusionStage(ABC):
         """Draw a batch."""
 
     @abstractmethod
-    def predict(self, x: Tensor, t: Tensor, windows: int) -> Tensor:
-        """Run the network on the noisy latents and conditions (N, C, h, w) at timesteps (N,)."""
+    def predict(self, x: Tensor, t: Tensor, batch: Batch) -> Tensor:
+        """Run the network on noisy latents (N, c, h, w) at timesteps (N,), with the conditions of the batch."""
 
-    @abstractmethod
     def noise(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
-        """Noise (N, c, h, w) for a batch."""
+        """Noise (N, c, h, w) for a batch, independent for every slice."""
+        return torch.randn(*batch.latents.shape, generator=generator)
 
-    @abstractmethod
     def timesteps(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
-        """Timesteps (N,) for a batch."""
+        """Timesteps (N,) for a batch, each slice its own."""
+        return torch.randint(self.plan.schedule.num_train_timesteps, (len(batch.latents),), generator=generator)
 
     def loss(
         self, rng: np.random.Generator, step: int, batch: Batch | None = None, generator: torch.Generator | None = None
@@ -94,7 +94,7 @@ class DiffusionStage(ABC):
         is_v = self.plan.schedule.prediction_type == "v_prediction"
         target = self.process.get_velocity(latents, noise, t) if is_v else noise
         with autocast(self.precision, self.device):
-            prediction = self.predict(torch.cat([noisy, batch.conditions.to(self.device)], dim=1), t, batch.windows)
+            prediction = self.predict(noisy, t, batch)
         return functional.mse_loss(prediction.float(), target), {}
 
     def validate(self) -> dict[str, float]:
@@ -107,21 +107,25 @@ class DiffusionStage(ABC):
         """Write rows of real, generated and informed slices of held-out patients."""
         rng, generator = np.random.default_rng(_VALIDATION_SEED), torch.Generator().manual_seed(_VALIDATION_SEED)
         batch = self.draw(self.validation, rng, self.preview_count)
-        conditions = batch.conditions.to(self.device)
         x = self.noise(batch, generator).to(self.device)
         self.preview.set_timesteps(_PREVIEW_STEPS)
         for t in self.preview.timesteps:
             with autocast(self.precision, self.device):
-                prediction = self.predict(
-                    torch.cat([x, conditions], dim=1), t.expand(len(x)).to(self.device), batch.windows
-                )
+                prediction = self.predict(x, t.expand(len(x)).to(self.device), batch)
             x = self.preview.step(prediction.float(), t, x).prev_sample
-        labels = len(self.plan.labels)
-        informed = conditions[:, labels : labels + self.plan.latents.channels]
-        shown = (batch.latents.to(self.device), x, informed)
+        shown = (batch.latents.to(self.device), x, *self.informed(batch))
         save_rows([self.vae.decode(latents)[:, 0].float().cpu().numpy() for latents in shown], path)
 
     preview_count = 12
+
+    def informed(self, batch: Batch) -> tuple[Tensor, ...]:
+        """The latents of the informed slices (N, c, h, w), a third row of the picture."""
+        labels = len(self.plan.labels)
+        return (batch.conditions[:, labels : labels + self.plan.latents.channels].to(self.device),)
+
+    def with_conditions(self, x: Tensor, batch: Batch) -> Tensor:
+        """Noisy latents followed by the condition channels."""
+        return torch.cat([x, batch.conditions.to(self.device)], dim=1)
 
     def extra_state(self) -> dict[str, Any]:
         """Nothing but the network has a state."""
@@ -150,17 +154,9 @@ class SliceStage(DiffusionStage):
         return source.slices(rng, count)
 
     @override
-    def predict(self, x: Tensor, t: Tensor, windows: int) -> Tensor:
-        prediction: Tensor = self.network(x, t)
+    def predict(self, x: Tensor, t: Tensor, batch: Batch) -> Tensor:
+        prediction: Tensor = self.network(self.with_conditions(x, batch), t)
         return prediction
-
-    @override
-    def noise(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
-        return torch.randn(*batch.latents.shape, generator=generator)
-
-    @override
-    def timesteps(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
-        return torch.randint(self.plan.schedule.num_train_timesteps, (len(batch.latents),), generator=generator)
 
 
 class VolumeStage(DiffusionStage):
@@ -184,8 +180,8 @@ class VolumeStage(DiffusionStage):
         return source.windows(rng, count, min(self.plan.window, source.shortest), self.edge_share)
 
     @override
-    def predict(self, x: Tensor, t: Tensor, windows: int) -> Tensor:
-        prediction: Tensor = self.network(x, t, num_slices=len(x) // windows)
+    def predict(self, x: Tensor, t: Tensor, batch: Batch) -> Tensor:
+        prediction: Tensor = self.network(self.with_conditions(x, batch), t, num_slices=len(x) // batch.windows)
         return prediction
 
     @override
@@ -196,3 +192,30 @@ class VolumeStage(DiffusionStage):
     def timesteps(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
         t = torch.randint(self.plan.schedule.num_train_timesteps, (batch.windows,), generator=generator)
         return t.repeat_interleave(len(batch.latents) // batch.windows)
+
+
+class PositionStage(DiffusionStage):
+    """The position U-Net: single slices of many patients, each with its own timestep and nothing but its position."""
+
+    name = "position"
+
+    def __init__(self, network: PositionUNet, plan: Plan, settings: PositionSettings, *args: Any) -> None:
+        super().__init__(plan, settings, *args)
+        self.network = network.to(self.device).train()
+
+    @override
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.network.parameters())
+
+    @override
+    def draw(self, source: LatentBatches, rng: np.random.Generator, count: int) -> Batch:
+        return source.positions(rng, count)
+
+    @override
+    def predict(self, x: Tensor, t: Tensor, batch: Batch) -> Tensor:
+        prediction: Tensor = self.network(x, t, (batch.positions.to(self.device) + 1) / 2)
+        return prediction
+
+    @override
+    def informed(self, batch: Batch) -> tuple[Tensor, ...]:
+        return ()

@@ -15,7 +15,7 @@ from napari_gem3d.device import autocast
 from napari_gem3d.errors import InputError
 from napari_gem3d.networks import SliceVAE
 from napari_gem3d.training.cache import Cache
-from napari_gem3d.training.config import DiffusionSettings
+from napari_gem3d.training.config import DiffusionSettings, PositionSettings
 
 _CHUNK = 16
 
@@ -60,10 +60,23 @@ def encode_cache(
 
 @dataclass(frozen=True)
 class Batch:
-    """Clean latents (N, c, h, w) and condition channels (N, C, h, w) of N slices: windows of equal length in a row."""
+    """N slices: windows of equal length in a row.
+
+    Attributes
+    ----------
+    latents
+        Clean latents (N, c, h, w).
+    conditions
+        Condition channels (N, C, h, w); none (C = 0) for the position U-Net.
+    positions
+        (N,), -1 for the lowest slice of the body to 1 for the highest.
+    windows
+        How many windows.
+    """
 
     latents: Tensor
     conditions: Tensor
+    positions: Tensor
     windows: int
 
 
@@ -79,17 +92,17 @@ class LatentBatches:
     split
         ``train`` draws from all variants, ``validation`` from the patients as they are.
     settings
-        How far from a slice its informed slice is taken.
+        How far from a slice its informed slice is taken (the position U-Net has none).
     """
 
-    def __init__(self, cache: Cache, plan: Plan, split: str, settings: DiffusionSettings) -> None:
+    def __init__(self, cache: Cache, plan: Plan, split: str, settings: DiffusionSettings | PositionSettings) -> None:
         variants = None if split == "train" else 1
         names = cache.cases(split)
         self.latents = [torch.from_numpy(np.array(cache.array(name, "latents")[:variants])) for name in names]
         self.shares = [torch.from_numpy(np.array(cache.array(name, "shares")[:variants])) for name in names]
         if self.shortest < 2:
             raise InputError("A patient of the dataset has fewer than two slices with body; take it out.")
-        self.settings = settings
+        self.settings = settings if isinstance(settings, DiffusionSettings) else DiffusionSettings()
         self.spacing = plan.spacing[0]
 
     def slices(self, rng: np.random.Generator, count: int) -> Batch:
@@ -101,6 +114,18 @@ class LatentBatches:
             target = int(rng.integers(depth))
             informed = self._informed(rng, target, depth)
             drawn.append(self._gather(rng, patient, variant, range(target, target + 1), informed))
+        return _joined(drawn)
+
+    def positions(self, rng: np.random.Generator, count: int) -> Batch:
+        """Slices of different patients with nothing but their position."""
+        drawn = []
+        for _ in range(count):
+            patient, variant = self._patient(rng)
+            latents = self.latents[patient][variant]
+            target = int(rng.integers(len(latents)))
+            shown = latents[target : target + 1].float()
+            position = torch.from_numpy(body_positions(len(latents))[target : target + 1])
+            drawn.append(Batch(shown, shown[:, :0], position, windows=1))
         return _joined(drawn)
 
     @property
@@ -145,12 +170,13 @@ class LatentBatches:
         positions = torch.from_numpy(body_positions(latents.shape[0])[inside])
         offsets = (torch.arange(window.start, window.stop) - informed) * self.spacing
         conditions = condition(shares[inside].float(), shown.float(), positions, offsets)
-        return Batch(latents[inside].float(), conditions, windows=1)
+        return Batch(latents[inside].float(), conditions, positions, windows=1)
 
 
 def _joined(batches: list[Batch]) -> Batch:
     return Batch(
         torch.cat([b.latents for b in batches]),
         torch.cat([b.conditions for b in batches]),
+        torch.cat([b.positions for b in batches]),
         sum(b.windows for b in batches),
     )

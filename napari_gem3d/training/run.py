@@ -1,4 +1,4 @@
-"""A whole run: prepare, VAE, slice U-Net, volume U-Net, bundle."""
+"""A whole run: prepare, VAE, slice U-Net, volume U-Net, position U-Net, bundle."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 
 import torch
 
-from napari_gem3d.bundle import ModelBundle, Plan, load_bundle, save_bundle
+from napari_gem3d.bundle import ModelBundle, load_bundle, save_bundle
 from napari_gem3d.bundle.conditioning import condition_channels
 from napari_gem3d.device import choose_device, choose_precision
 from napari_gem3d.errors import InputError
-from napari_gem3d.networks import SliceUNet, VolumeUNet
+from napari_gem3d.networks import PositionUNet, SliceUNet, VolumeUNet
 from napari_gem3d.training.cache import Cache, prepare
 from napari_gem3d.training.card import write_card
 from napari_gem3d.training.config import TrainingConfig, save_config
-from napari_gem3d.training.diffusion import SliceStage, VolumeStage
+from napari_gem3d.training.diffusion import DiffusionStage, PositionStage, SliceStage, VolumeStage
 from napari_gem3d.training.latents import LatentBatches, encode_cache, latent_statistics
 from napari_gem3d.training.loop import train_stage
 from napari_gem3d.training.vae import VAEStage, build_vae
 
-STAGES = ("prepare", "vae", "slice", "volume")
+STAGES = ("prepare", "vae", "slice", "volume", "position")
 
 
 class TrainingRun:
@@ -101,7 +101,11 @@ class TrainingRun:
             plan = plan.model_copy(update={"latents": latents})
             (self.folder / "plan.json").write_text(plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
         vae.set_latent_statistics(plan.latents.mean, plan.latents.std)
-        self._save(plan, vae=vae)
+        same_latents = not self.config.vae.train_encoder and (self.bundle_folder / "model.json").is_file()
+        # Networks that were trained on these latents stay; those that were trained on others go.
+        bundle = load_bundle(self.bundle_folder) if same_latents else ModelBundle(plan)
+        bundle.plan, bundle.vae = plan, vae
+        self._save(bundle)
         encode_cache(self.cache, plan, vae, self.precision, self.say, redo=self.config.vae.train_encoder)
         return True
 
@@ -127,7 +131,8 @@ class TrainingRun:
         batches = [LatentBatches(self.cache, plan, split, settings) for split in ("train", "validation")]
         stage = SliceStage(network, plan, settings, *batches, bundle.vae, self.device, self.precision)
         ended = self._train(stage)
-        self._save(plan, vae=bundle.vae, slice_unet=network)
+        # The volume U-Net that inflates another slice U-Net goes.
+        self._save(ModelBundle(plan, vae=bundle.vae, slice_unet=network, position_unet=bundle.position_unet))
         return ended
 
     def _volume(self) -> bool:
@@ -148,10 +153,35 @@ class TrainingRun:
         batches = [LatentBatches(self.cache, plan, split, settings) for split in ("train", "validation")]
         stage = VolumeStage(network, plan, settings, *batches, bundle.vae, self.device, self.precision)
         ended = self._train(stage)
-        self._save(plan, vae=bundle.vae, slice_unet=bundle.slice_unet, volume_unet=network)
+        bundle.plan, bundle.volume_unet = plan, network
+        self._save(bundle)
         return ended
 
-    def _train(self, stage: VAEStage | SliceStage | VolumeStage) -> bool:
+    def _position(self) -> bool:
+        bundle = self._load("vae")
+        plan, settings = bundle.plan, self.config.position
+        if settings.init is not None:
+            network = load_bundle(settings.init).position_unet
+            if network is None:
+                raise InputError(f"The bundle {settings.init} has no position U-Net to start from; choose another.")
+            network.requires_grad_(True)
+        else:
+            network = PositionUNet.build(
+                plan.latents.channels,
+                settings.channels,
+                settings.attention,
+                settings.layers_per_block,
+                settings.head_channels,
+                settings.norm_groups,
+            )
+        batches = [LatentBatches(self.cache, plan, split, settings) for split in ("train", "validation")]
+        stage = PositionStage(network, plan, settings, *batches, bundle.vae, self.device, self.precision)
+        ended = self._train(stage)
+        bundle.position_unet = network
+        self._save(bundle)
+        return ended
+
+    def _train(self, stage: VAEStage | DiffusionStage) -> bool:
         if stage.settings.steps == 0:
             self.say(f"{stage.name}: no steps wanted, used as it starts")
             return True
@@ -169,8 +199,7 @@ class TrainingRun:
                 )
         return bundle
 
-    def _save(self, plan: Plan, **parts: object) -> None:
-        bundle = ModelBundle(plan, **parts)  # type: ignore[arg-type]
-        bundle.card = write_card(plan, self.folder, self.config)
+    def _save(self, bundle: ModelBundle) -> None:
+        bundle.card = write_card(bundle.plan, self.folder, self.config)
         save_bundle(bundle, self.bundle_folder)
         self.say(f"bundle: {self.bundle_folder}")

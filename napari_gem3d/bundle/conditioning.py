@@ -76,3 +76,39 @@ def condition(labels: Tensor, informed: Tensor, position: Tensor, offset_mm: Ten
     places = torch.stack([position, *(torch.tanh(offset_mm / scale) for scale in OFFSET_SCALES_MM)], dim=1)
     constant = places.to(labels)[:, :, None, None].expand(-1, -1, height, width)
     return torch.cat([labels, informed.to(labels).expand(count, -1, -1, -1), constant], dim=1)
+
+
+class Conditions:
+    """The condition channels of one volume; what does not change from window to window is computed once.
+
+    Parameters
+    ----------
+    plan
+        The bundle's plan; its label table and spacing.
+    labels
+        (Z, H, W) label values of the slices that hold body.
+    device
+        Where the channels are wanted.
+    """
+
+    def __init__(self, plan: Plan, labels: np.ndarray, device: torch.device) -> None:
+        # Latents lie on the plan's grid, so the plan's spacing is the distance of neighbouring slices in mm.
+        self._spacing = plan.spacing[0]
+        self._labels = label_channels(plan, labels).to(device)
+        self._positions = torch.from_numpy(body_positions(len(labels))).to(device)
+
+    def window(self, slices: range, informed: Tensor, origin: int) -> Tensor:
+        """Condition channels (n, C, h, w) of neighbouring slices.
+
+        Parameters
+        ----------
+        slices
+            Which slices of the volume.
+        informed
+            Latents (1, c, h, w) of their informed slice.
+        origin
+            The slice of the volume that the informed slice stands for.
+        """
+        where = slice(slices.start, slices.stop)
+        offset = (torch.arange(slices.start, slices.stop, device=self._labels.device) - origin) * self._spacing
+        return condition(self._labels[where], informed, self._positions[where], offset)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_gem3d.bundle import ModelBundle
-from napari_gem3d.bundle.conditioning import body_positions, condition, label_channels
+from napari_gem3d.bundle.conditioning import Conditions
 from napari_gem3d.device import autocast
 from napari_gem3d.errors import InputError
 from napari_gem3d.sampling.noise import correlated_noise
@@ -45,6 +45,25 @@ class Sampling:
     precision: str
 
 
+@dataclass(frozen=True)
+class Given:
+    """What of a volume is there before anything is generated (a local edit).
+
+    Attributes
+    ----------
+    latents
+        (Z, c, h, w), the scan's latents; anything finite where `keep` is 0.
+    keep
+        (Z, 1, h, w), 0 … 1: their share in what is predicted at every step, 1 outside the edit and its margin.
+    windows
+        Which windows are generated, and in which order.
+    """
+
+    latents: Tensor
+    keep: Tensor
+    windows: tuple[Window, ...]
+
+
 class Propagation:
     """The latents of one volume, generated in both directions from a first window.
 
@@ -60,10 +79,19 @@ class Propagation:
         The slice, 0 … Z − 1, that the informed slice stands for.
     sampling
         Solver, seed, device.
+    given
+        For a local edit: the scan's latents, what of them stays, and the windows; by default nothing is given and
+        the windows are those of `plan_windows`.
     """
 
     def __init__(
-        self, bundle: ModelBundle, labels: NDArray[np.uint8], informed: Tensor, start: int, sampling: Sampling
+        self,
+        bundle: ModelBundle,
+        labels: NDArray[np.uint8],
+        informed: Tensor,
+        start: int,
+        sampling: Sampling,
+        given: Given | None = None,
     ) -> None:
         plan = bundle.plan
         if bundle.volume_unet is None:
@@ -71,11 +99,16 @@ class Propagation:
         self.network = bundle.volume_unet
         self.plan, self.sampling = plan, sampling
         self.device = torch.device(sampling.device)
-        self.windows = plan_windows(len(labels), start, plan.window, plan.overlap)
         self._start, self._informed = start, informed.to(self.device)
-        self._labels = label_channels(plan, labels).to(self.device)
-        self._positions = torch.from_numpy(body_positions(len(labels))).to(self.device)
-        self.latents = torch.zeros((len(labels), *informed.shape[1:]), device=self.device)
+        self._conditions = Conditions(plan, labels, self.device)
+        shape = (len(labels), *informed.shape[1:])
+        if given is None:
+            self.windows = plan_windows(len(labels), start, plan.window, plan.overlap)
+            self.latents = torch.zeros(shape, device=self.device)
+            self._keep = torch.zeros((len(labels), 1, 1, 1), device=self.device)
+        else:
+            self.windows = given.windows
+            self.latents, self._keep = given.latents.to(self.device).clone(), given.keep.to(self.device)
 
     def run(self, cancel: Event | None = None) -> Iterator[tuple[tuple[Window, ...], bool]]:
         """Generate all windows in their order; stop before the next denoising step once `cancel` is set.
@@ -107,6 +140,7 @@ class Propagation:
         """Denoise windows of equal length together; yield their slices (B * n, c, h, w) after every step."""
         index = torch.tensor([i for window in batch for i in window.slices], device=self.device)
         known = torch.tensor([i in window.known for window in batch for i in window.slices], device=self.device)
+        keep = torch.where(known[:, None, None, None], 1.0, self._keep[index])
         conditions = torch.cat([self._condition(window) for window in batch])
         settings, schedule = self.sampling, self.plan.schedule
 
@@ -117,17 +151,14 @@ class Propagation:
                 return self.network(torch.cat([x, conditions], dim=1), t, num_slices=len(batch[0].slices))
 
         solver = make_solver(schedule, settings.solver, settings.steps, settings.eta)
-        return denoise(network, solver, schedule.prediction_type, noise[index], self.latents[index], known, generator)
+        return denoise(network, solver, schedule.prediction_type, noise[index], self.latents[index], keep, generator)
 
     def _condition(self, window: Window) -> Tensor:
         """Condition channels (n, C, h, w): later windows are informed by the known slice nearest their new ones."""
-        where = slice(window.slices.start, window.slices.stop)
         nearest = window.informed
         origin = self._start if nearest is None else nearest
         informed = self._informed if nearest is None else self.latents[nearest : nearest + 1]
-        # Latents lie on the plan's grid, so the plan's spacing is the distance of neighbouring slices in mm.
-        offset = (torch.arange(where.start, where.stop, device=self.device) - origin) * self.plan.spacing[0]
-        return condition(self._labels[where], informed, self._positions[where], offset)
+        return self._conditions.window(window.slices, informed, origin)
 
 
 def batches(windows: tuple[Window, ...]) -> Iterator[tuple[Window, ...]]:

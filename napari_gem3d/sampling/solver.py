@@ -160,7 +160,7 @@ def denoise(
     prediction_type: str,
     noise: Tensor,
     latents: Tensor,
-    known: Tensor,
+    keep: Tensor,
     generator: torch.Generator | None = None,
 ) -> Iterator[Tensor]:
     """Denoise windows of slices step by step; the caller may stop between any two.
@@ -176,9 +176,10 @@ def denoise(
     noise
         (N, c, h, w), the noise of every slice at the first level.
     latents
-        (N, c, h, w), true latents where `known`; anything finite elsewhere.
-    known
-        (N,) bool, the slices that are given and stay as they are.
+        (N, c, h, w), true latents where `keep` is above 0; anything finite elsewhere.
+    keep
+        (N, 1, h, w) or (N, 1, 1, 1), 0 … 1: the share of the true latents in what is predicted at every step. 1 for
+        slices that are given and stay as they are, 0 for what is free, between them on the soft margin of an edit.
     generator
         For the fresh noise of DDIM with eta > 0.
 
@@ -187,14 +188,13 @@ def denoise(
     Tensor
         (N, c, h, w) float32 after every step, at the level that the step has reached; the last is the result.
     """
-    slots = known[:, None, None, None]
     alpha, sigma = solver.levels[0]
-    # Known slices start noised to the first level with their own noise, all others as noise alone.
-    x = torch.where(slots, alpha * latents + sigma * noise, noise)
+    # What is known starts noised to the first level with its own noise, all else as noise alone.
+    x = keep * (alpha * latents + sigma * noise) + (1 - keep) * noise
     for index, timestep in enumerate(solver.timesteps):
         prediction = network(x, timestep).float()
         x0 = predicted_x0(prediction_type, solver.levels[index], x, prediction)
-        x = solver.step(index, x, torch.where(slots, latents, x0), generator)
+        x = solver.step(index, x, keep * latents + (1 - keep) * x0, generator)
         if index == len(solver.timesteps) - 1:
-            x = torch.where(slots, latents, x)
+            x = torch.where(keep == 1, latents, x)
         yield x

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from napari_gem3d.bundle import Plan
-from napari_gem3d.bundle.conditioning import body_positions, condition, condition_channels, label_channels
+from napari_gem3d.bundle.conditioning import Conditions, body_positions, condition, condition_channels, label_channels
 from napari_gem3d.labels import Label, LabelTable
 
 PLAN = Plan(name="test", size=(16, 24), labels=LabelTable((Label(2, "edema"), Label(7, "brain", meaning="body"))))
@@ -38,3 +38,12 @@ def test_condition_has_the_channels_it_promises_and_tells_the_distance() -> None
 
 def test_a_body_of_one_slice_is_in_the_middle() -> None:
     assert body_positions(1).tolist() == [0]
+
+
+def test_windows_of_a_volume_have_the_channels_of_their_slices() -> None:
+    labels = np.random.default_rng(0).choice(np.array([0, 2, 7], np.uint8), (5, 16, 24))
+    informed = torch.randn(1, 8, 2, 3)
+    window = Conditions(PLAN, labels, torch.device("cpu")).window(range(1, 4), informed, origin=2)
+    offset = torch.tensor([-1.0, 0.0, 1.0]) * PLAN.spacing[0]
+    positions = torch.from_numpy(body_positions(5))[1:4]
+    assert torch.equal(window, condition(label_channels(PLAN, labels)[1:4], informed, positions, offset))

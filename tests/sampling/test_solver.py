@@ -23,6 +23,11 @@ def tensors(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return noise, latents, torch.tensor([True, True, False, False, False, True])
 
 
+def slots(known: Tensor) -> Tensor:
+    """Weights of known slices as `denoise` takes them."""
+    return known[:, None, None, None].float()
+
+
 def rough_network(x: Tensor, timestep: int) -> Tensor:
     """Some bounded function of the whole window: a wrong prediction for every slice, known ones too."""
     mixed = torch.tanh(x + x.mean(dim=0, keepdim=True))
@@ -35,7 +40,7 @@ def rough_network(x: Tensor, timestep: int) -> Tensor:
 def test_known_slices_are_exactly_at_every_level_reached(schedule: NoiseSchedule, name: str, steps: int) -> None:
     noise, latents, known = tensors()
     solver = make_solver(schedule, name, steps)
-    states = list(denoise(rough_network, solver, schedule.prediction_type, noise, latents, known))
+    states = list(denoise(rough_network, solver, schedule.prediction_type, noise, latents, slots(known)))
     assert len(states) == steps == len(solver.timesteps)
     for (alpha, sigma), state in zip(solver.levels[1:], states, strict=True):
         expected = alpha * latents + sigma * noise
@@ -57,7 +62,7 @@ def test_a_perfect_network_recovers_the_latents(schedule: NoiseSchedule, name: s
         return eps if schedule.prediction_type == "epsilon" else alpha * eps - sigma * latents
 
     nothing = torch.zeros(SHAPE[0], dtype=torch.bool)
-    *_, last = denoise(perfect, solver, schedule.prediction_type, noise, torch.zeros(SHAPE), nothing)
+    *_, last = denoise(perfect, solver, schedule.prediction_type, noise, torch.zeros(SHAPE), slots(nothing))
     torch.testing.assert_close(last, latents, rtol=0, atol=1e-3)
 
 
@@ -76,7 +81,7 @@ def test_solvers_agree_in_the_limit_of_many_steps(schedule: NoiseSchedule, name:
         return eps if schedule.prediction_type == "epsilon" else alpha * eps - sigma * x0
 
     nothing = torch.zeros(12, dtype=torch.bool)
-    *_, last = denoise(best, solver, schedule.prediction_type, noise, noise, nothing)
+    *_, last = denoise(best, solver, schedule.prediction_type, noise, noise, slots(nothing))
     torch.testing.assert_close(last, spread * noise, rtol=0.03, atol=0)
 
 
@@ -103,7 +108,10 @@ def test_the_published_spacing_stays_in_range(name: str) -> None:
 
 def test_a_number_of_steps_that_diffusers_miscounts_still_ends_clean() -> None:
     noise, latents, known = tensors()
-    *_, last = denoise(rough_network, make_solver(ZERO_SNR, "dpmsolver++", 61), "v_prediction", noise, latents, known)
+    solver = make_solver(ZERO_SNR, "dpmsolver++", 61)
+    *_, last = denoise(rough_network, solver, "v_prediction", noise, latents, slots(known))
+        rough_network, make_solver(ZERO_SNR, "dpmsolver++", 61), "v_prediction", noise, latents, slots(known)
+    )
     assert last.isfinite().all() and torch.equal(last[known], latents[known])
 
 
@@ -127,7 +135,9 @@ def test_ddim_is_the_one_of_diffusers_where_that_is_consistent(eta: float) -> No
         x = reference.step(rough_network(x, int(t)), t, x, eta=eta, generator=generator).prev_sample
     nothing = torch.zeros(SHAPE[0], dtype=torch.bool)
     solver = make_solver(schedule, "ddim", 10, eta)
-    *_, last = denoise(rough_network, solver, "v_prediction", noise, latents, nothing, torch.Generator().manual_seed(5))
+    *_, last = denoise(
+        rough_network, solver, "v_prediction", noise, latents, slots(nothing), torch.Generator().manual_seed(5)
+    )
     torch.testing.assert_close(last, x, rtol=1e-4, atol=1e-4)
 
 
@@ -137,7 +147,7 @@ def test_fresh_noise_keeps_known_slices_at_the_right_level() -> None:
     noise, latents = torch.randn(shape, generator=generator), torch.full(shape, 0.7)
     known = torch.tensor([True, False])
     solver = make_solver(ZERO_SNR, "ddim", 6, eta=1.0)
-    states = denoise(rough_network, solver, "v_prediction", noise, latents, known, generator)
+    states = denoise(rough_network, solver, "v_prediction", noise, latents, slots(known), generator)
     for (alpha, sigma), state in zip(solver.levels[1:], states, strict=True):
         assert float(state[0].mean()) == pytest.approx(alpha * 0.7, abs=0.04)
         assert float(state[0].std()) == pytest.approx(sigma, abs=0.02)
@@ -161,3 +171,20 @@ def test_v_prediction_needs_no_signal() -> None:
 def test_impossible_solvers_are_refused(arguments: tuple[str, int, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         make_solver(ZERO_SNR, *arguments)
+
+
+def test_a_soft_margin_ends_between_what_is_known_and_what_is_drawn() -> None:
+    noise, latents, _ = tensors()
+
+    def network(x: Tensor, timestep: int) -> Tensor:
+        return torch.zeros_like(x)
+
+    def drawn(share: float) -> Tensor:
+        keep = torch.full((len(latents), 1, *latents.shape[2:]), share)
+        *_, last = denoise(network, make_solver(ZERO_SNR, "dpmsolver++", 5), "v_prediction", noise, latents, keep)
+        return last
+
+    free, half, known = drawn(0.0), drawn(0.5), drawn(1.0)
+    assert torch.equal(known, latents)
+    nearer = (half - latents).abs().mean() / (free - latents).abs().mean()
+    assert 0.05 < nearer < 0.95

@@ -110,8 +110,6 @@ def test_a_number_of_steps_that_diffusers_miscounts_still_ends_clean() -> None:
     noise, latents, known = tensors()
     solver = make_solver(ZERO_SNR, "dpmsolver++", 61)
     *_, last = denoise(rough_network, solver, "v_prediction", noise, latents, slots(known))
-        rough_network, make_solver(ZERO_SNR, "dpmsolver++", 61), "v_prediction", noise, latents, slots(known)
-    )
     assert last.isfinite().all() and torch.equal(last[known], latents[known])
 
 

@@ -43,6 +43,7 @@ class NoiseSchedule(Part):
     prediction_type: Literal["epsilon", "v_prediction"] = "v_prediction"
     rescale_betas_zero_snr: bool = Field(True, description="Zero signal at the last timestep (needs v-prediction).")
     timestep_spacing: Literal["trailing", "leading", "linspace"] = "trailing"
+    set_alpha_to_one: bool = Field(True, description="DDIM ends at clean latents, not at the level of timestep 0.")
     slice_correlation: float = Field(
         0.0, ge=0, lt=1, description="Correlation of the noise of neighbouring slices, an AR(1) process along the axis."
     )
@@ -50,7 +51,7 @@ class NoiseSchedule(Part):
     def diffusers_config(self) -> dict[str, Any]:
         """Keyword arguments that every ``diffusers`` scheduler of this process shares."""
         return {
-            **self.model_dump(exclude={"slice_correlation"}),
+            **self.model_dump(exclude={"slice_correlation", "set_alpha_to_one"}),
             "steps_offset": 1 if self.timestep_spacing == "leading" else 0,
         }
 

@@ -10,7 +10,7 @@ Notation: x_t = alpha_t · x0 + sigma_t · eps with alpha_t² + sigma_t² = 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol, get_args
 
 import torch
@@ -22,6 +22,8 @@ from napari_gem3d.errors import InputError
 
 SolverName = Literal["dpmsolver++", "unipc", "ddim"]
 SOLVERS: tuple[str, ...] = get_args(SolverName)
+KnownLevel = Literal["reached", "published"]
+KNOWN_LEVELS: tuple[str, ...] = get_args(KnownLevel)
 
 
 class Solver(Protocol):
@@ -32,7 +34,8 @@ class Solver(Protocol):
     timesteps : tuple of int
         The network's timestep at every step, falling.
     levels : tuple of (float, float)
-        (alpha, sigma) at every timestep, and (1, 0) behind the last step.
+        (alpha, sigma) at every timestep, and behind the last step: (1, 0), or for DDIM what the schedule's
+        `set_alpha_to_one` says.
     """
 
     timesteps: tuple[int, ...]
@@ -114,12 +117,15 @@ class _DDIM:
     """
 
     def __init__(self, schedule: NoiseSchedule, steps: int, eta: float) -> None:
-        scheduler: Any = DDIMScheduler(**_options(schedule), clip_sample=False)
+        clean = schedule.set_alpha_to_one
+        scheduler: Any = DDIMScheduler(**_options(schedule), set_alpha_to_one=clean, clip_sample=False)
         scheduler.set_timesteps(steps)
         _drop_surplus_timestep(scheduler, steps)
         self.timesteps = tuple(int(t) for t in scheduler.timesteps)
         alphas = scheduler.alphas_cumprod.double()
-        self.levels = (*(_level(float(alphas[t])) for t in self.timesteps), (1.0, 0.0))
+        # Behind the last timestep: 1, or as published the level of timestep 0.
+        end = _level(float(scheduler.final_alpha_cumprod))
+        self.levels = (*(_level(float(alphas[t])) for t in self.timesteps), end)
         self._eta = eta
 
     def step(self, index: int, x: Tensor, x0: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -146,6 +152,23 @@ def _drop_surplus_timestep(scheduler: Any, steps: int) -> None:
             scheduler.sigmas = torch.cat([scheduler.sigmas[:steps], scheduler.sigmas[-1:]])
 
 
+def published_known_levels(schedule: NoiseSchedule, steps: int) -> tuple[tuple[float, float], ...]:
+    """The (alpha, sigma) of known slices at the network's input of every step, as the published sampler has them.
+
+    It looks the level up with the number of the step, counted down to 0, in the place of its timestep: with 200 steps
+    the signal-to-noise ratio of known slices is 600 times too high at the first step. The published weights were only
+    ever evaluated with it.
+
+    Raises
+    ------
+    InputError
+        If there are more steps than timesteps.
+    """
+    check_solver(schedule, "ddim", steps, 0.0)
+    alphas = DDIMScheduler(**_options(schedule)).alphas_cumprod.double()
+    return tuple(_level(float(alphas[number])) for number in reversed(range(steps)))
+
+
 def predicted_x0(prediction_type: str, level: tuple[float, float], x: Tensor, prediction: Tensor) -> Tensor:
     """Turn a network's prediction at a noise level into the clean latents it implies (tensors of one shape)."""
     alpha, sigma = level
@@ -162,6 +185,7 @@ def denoise(
     latents: Tensor,
     keep: Tensor,
     generator: torch.Generator | None = None,
+    known_levels: Sequence[tuple[float, float]] | None = None,
 ) -> Iterator[Tensor]:
     """Denoise windows of slices step by step; the caller may stop between any two.
 
@@ -182,6 +206,9 @@ def denoise(
         slices that are given and stay as they are, 0 for what is free, between them on the soft margin of an edit.
     generator
         For the fresh noise of DDIM with eta > 0.
+    known_levels
+        From `published_known_levels`, to show the network what is known at those levels; by default at the level
+        that the solver has reached.
 
     Yields
     ------
@@ -192,6 +219,9 @@ def denoise(
     # What is known starts noised to the first level with its own noise, all else as noise alone.
     x = keep * (alpha * latents + sigma * noise) + (1 - keep) * noise
     for index, timestep in enumerate(solver.timesteps):
+        if known_levels is not None:
+            alpha, sigma = known_levels[index]
+            x = keep * (alpha * latents + sigma * noise) + (1 - keep) * x
         prediction = network(x, timestep).float()
         x0 = predicted_x0(prediction_type, solver.levels[index], x, prediction)
         x = solver.step(index, x, keep * latents + (1 - keep) * x0, generator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_gem3d.networks.slice_unet import SliceUNet
+
+NormAt = Literal["slice", "pixel"]
 
 
 @dataclass
@@ -52,10 +55,11 @@ class InflatedConv2d(nn.Conv2d):
 class InflatedAttention(nn.Module):
     """Attention processor: the block's own self-attention in the plane, then a second one along the slices.
 
-    The second has its own query, key and value, a zero-initialised output, and uses the block's GroupNorm again.
+    The second has its own query, key and value, a zero-initialised output, and uses the block's GroupNorm again:
+    over all pixels of each slice, or, as the published networks do, over all slices at each pixel.
     """
 
-    def __init__(self, attention: Attention, count: SliceCount) -> None:
+    def __init__(self, attention: Attention, count: SliceCount, norm_at: NormAt = "slice") -> None:
         super().__init__()
         channels = attention.to_q.in_features
         self.heads = attention.heads
@@ -64,6 +68,7 @@ class InflatedAttention(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
         self.count = count
+        self.norm_at = norm_at
         self.spatial = AttnProcessor2_0()
 
     def __call__(
@@ -82,8 +87,11 @@ class InflatedAttention(nn.Module):
         """Attend within each slice of (B*n, C, h, w), then at each pixel across the n slices."""
         y: Tensor = self.spatial(attn, hidden_states, temb=temb)
         height = y.shape[-2]
-        normed = attn.group_norm(y.flatten(2))
-        tokens = rearrange(normed, "(b n) c p -> (b p) n c", n=self.count.value)
+        if self.norm_at == "slice":
+            tokens = rearrange(attn.group_norm(y.flatten(2)), "(b n) c p -> (b p) n c", n=self.count.value)
+        else:
+            pixels = rearrange(y, "(b n) c h w -> (b h w) c n", n=self.count.value)
+            tokens = attn.group_norm(pixels).transpose(1, 2)
         q, k, v = rearrange(self.qkv(tokens), "s n (three heads c) -> three s heads n c", three=3, heads=self.heads)
         mixed = rearrange(functional.scaled_dot_product_attention(q, k, v), "s heads n c -> s n (heads c)")
         change = rearrange(self.out(mixed), "(b h w) n c -> (b n) c h w", h=height, w=y.shape[-1])
@@ -97,14 +105,24 @@ class VolumeUNet(nn.Module):
     the plane. Build one with :meth:`inflate`.
     """
 
-    def __init__(self, unet: nn.Module, count: SliceCount) -> None:
+    def __init__(self, unet: nn.Module, count: SliceCount, norm_at: NormAt = "slice") -> None:
         super().__init__()
         self.unet = unet
         self.count = count
+        self.norm_at = norm_at
 
     @classmethod
-    def inflate(cls, slice_unet: SliceUNet) -> VolumeUNet:
-        """Inflate a copy of a slice U-Net; the original is left as it is."""
+    def inflate(cls, slice_unet: SliceUNet, norm_at: NormAt = "slice") -> VolumeUNet:
+        """Inflate a copy of a slice U-Net; the original is left as it is.
+
+        Parameters
+        ----------
+        slice_unet
+            The network of stage 1.
+        norm_at
+            What the GroupNorm before slice attention spans: "slice", all pixels of a slice, or "pixel", all slices
+            at a pixel, as in the published weights.
+        """
         unet = copy.deepcopy(slice_unet.unet)
         count = SliceCount()
         for parent in list(unet.modules()):
@@ -112,8 +130,8 @@ class VolumeUNet(nn.Module):
                 if isinstance(child, nn.Conv2d) and child.kernel_size == (3, 3):
                     setattr(parent, name, InflatedConv2d(child, count))
                 elif isinstance(child, Attention):
-                    child.set_processor(InflatedAttention(child, count))
-        return cls(unet, count)
+                    child.set_processor(InflatedAttention(child, count, norm_at))
+        return cls(unet, count, norm_at)
 
     def volumetric_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield name and parameter of the layers along the slices, the only ones stage 2 trains."""

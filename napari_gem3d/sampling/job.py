@@ -307,8 +307,7 @@ def check_output(recipe: Recipe, out: Path) -> None:
     """Make the folder of a result; InputError if the result could not be written or would replace something else."""
     if not out.name.lower().endswith((".nii", ".nii.gz")):
         raise InputError(f"{out} does not end in .nii or .nii.gz; results are written as NIfTI, change the name.")
-    inputs = [file.path for file in (recipe.mask, recipe.informed, recipe.body) if file is not None]
-    if out.resolve() in [Path(path).resolve() for path in inputs]:
+    if out.resolve() in [Path(file.path).resolve() for file in recipe.files]:
         raise InputError(f"{out} is one of the inputs; write the result somewhere else.")
     beside = sidecar(out)
     if beside.exists() and not _is_recipe(beside):

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_gem3d import __version__
 from napari_gem3d.bundle.plan import Plan
@@ -70,19 +70,45 @@ class ModelReference(_Part):
     sha256: str
 
 
+class Edit(_Part):
+    """What a local edit starts from, beside the label map of the scan as it is.
+
+    Attributes
+    ----------
+    image
+        The scan to edit.
+    edited
+        Its label map as it shall be.
+    margin_mm
+        How far from changed labels voxels may change.
+    own_neighbours
+        Whether the scan's own slices next to the edit inform it, rather than the recipe's informed slice alone.
+    """
+
+    image: InputFile
+    edited: InputFile
+    margin_mm: float = Field(gt=0)
+    own_neighbours: bool = True
+
+
 class Recipe(_Part):
     """Everything that decides the voxels of one result.
 
     Attributes
     ----------
     task
-        "whole": a whole volume from a label map.
+        "whole": a whole volume from a label map; "edit": a scan of which only what a changed label map reaches is
+        generated anew.
     mask, informed, body
         The label map, the scan of the informed slice, and the scan whose foreground is the body, if one was given.
     informed_slice
         Axial index in the informed scan's canonical order, 0 the lowest.
     start
-        The slice it stands for, an axial index on the canonical grid of the label map at the plan's spacing.
+        The slice it stands for, an axial index on the canonical grid of the label map (of the scan, for an edit) at
+        the plan's spacing.
+    edit
+        For an edit: the scan, the label map as it shall be, and the margin; `mask` is the label map of the scan as it
+        is.
     model
         The bundle.
     solver, steps, eta, seed
@@ -97,12 +123,13 @@ class Recipe(_Part):
 
     format: Literal["napari-gem3d recipe"] = "napari-gem3d recipe"
     format_version: Literal[1] = 1
-    task: Literal["whole"] = "whole"
+    task: Literal["whole", "edit"] = "whole"
     mask: InputFile
     informed: InputFile
     body: InputFile | None = None
     informed_slice: int = Field(ge=0)
     start: int = Field(ge=0)
+    edit: Edit | None = None
     model: ModelReference
     solver: SolverName
     steps: int = Field(ge=1)
@@ -112,6 +139,20 @@ class Recipe(_Part):
     precision: Literal["float32", "bfloat16"]
     plan: Plan
     versions: dict[str, str]
+
+    @model_validator(mode="after")
+    def _edit_is_described(self) -> Recipe:
+        if (self.edit is not None) != (self.task == "edit"):
+            raise ValueError("an edit, and nothing else, needs the field edit")
+        return self
+
+    @property
+    def files(self) -> list[InputFile]:
+        """All input files that it names."""
+        named = [
+            getattr(part, name) for part in (self, self.edit) if part is not None for name in type(part).model_fields
+        ]
+        return [file for file in named if isinstance(file, InputFile)]
 
     @property
     def same_patient(self) -> bool:
@@ -173,7 +214,7 @@ def make_recipe(
     """
     folder = find_bundle(model)
     plan = read_plan(folder)
-    settings = _settings(plan, solver, steps, eta, seed, device, precision)
+    settings = drawing_settings(plan, solver, steps, eta, seed, device, precision)
     if str(informed) == "generated" and not Path(informed).exists():
         raise InputError(f"The model {plan.name} has no position model to make a slice; give a scan with --informed.")
     files = {"mask": InputFile.of(mask), "informed": InputFile.of(informed)}
@@ -193,7 +234,7 @@ def make_recipe(
     )
 
 
-def _settings(
+def drawing_settings(
     plan: Plan, solver: str | None, steps: int | None, eta: float, seed: int | None, device: str, precision: str
 ) -> dict[str, Any]:
     """The fields of a recipe that decide how it is drawn, defaults filled in and everything in range."""

@@ -85,6 +85,25 @@ def read_dicom(path: Path) -> Volume:
     return Volume(voxels, affine, _MODALITIES.get(str(first.get("Modality", "")), ""), source=path)
 
 
+def read_lone_slice(path: Path) -> tuple[NDArray[Any], tuple[float, float] | None, Modality]:
+    """Read a DICOM slice that is alone in its series: pixels (row, column), their spacing in mm if told, modality.
+
+    Raises
+    ------
+    InputError
+        If there is no image or more than one, it is in colour, or its pixels cannot be decoded.
+    """
+    series = _only_series(path)
+    if len(series) > 1:
+        raise InputError(f"{path} belongs to a series of {len(series)} slices; use it as a scan.")
+    file, header = next(iter(series.items()))
+    if int(header.get("NumberOfFrames") or 1) > 1 or int(header.get("SamplesPerPixel") or 1) > 1:
+        raise InputError(f"{path} is not one grey slice; give a single slice of a scan.")
+    told: Any = header.get("PixelSpacing") or ()
+    spacing = (float(told[0]), float(told[1])) if len(told) == 2 else None
+    return _stack([file], [header])[0], spacing, _MODALITIES.get(str(header.get("Modality", "")), "")
+
+
 def _only_series(path: Path) -> dict[Path, Any]:
     """Headers by file of the series in a folder, or of the one that a file belongs to."""
     folder = path if path.is_dir() else path.parent

@@ -36,6 +36,29 @@ def read_nifti(path: Path) -> Volume:
     InputError
         If the file is missing, truncated, not NIfTI, not three-dimensional, or has a singular affine.
     """
+    image = _opened(path)
+    return _read_as(image, check_dimensions(image.shape, path), path)
+
+
+def read_flat_nifti(path: Path) -> Volume | None:
+    """Read a NIfTI file that holds one slice as a volume of one slice; None if it holds a volume.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated, not NIfTI, or has a singular affine.
+    """
+    image = _opened(path)
+    shape = [int(size) for size in image.shape]
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    shape += [1] * (3 - len(shape))
+    if len(shape) != 3 or shape.count(1) != 1:
+        return None
+    return _read_as(image, (shape[0], shape[1], shape[2]), path)
+
+
+def _opened(path: Path) -> Any:
     content = file_bytes(path)
     if content.startswith(GZIP_MAGIC):
         try:
@@ -45,8 +68,10 @@ def read_nifti(path: Path) -> Volume:
             raise InputError(f"{path} is truncated or damaged ({_first_line(error)}); copy it again.") from error
     if len(content) < 348:
         raise InputError(f"{path} is truncated ({len(content)} bytes); copy it again.")
-    image = _parsed(content, path)
-    shape = check_dimensions(image.shape, path)
+    return _parsed(content, path)
+
+
+def _read_as(image: Any, shape: tuple[int, int, int], path: Path) -> Volume:
     check_dtype(image.header.get_data_dtype(), path)
     affine = check_affine(_affine_mm(image), str(path))
     slope, intercept = image.dataobj.slope, image.dataobj.inter

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from napari_gem3d.bundle import ModelBundle, load_bundle
 from napari_gem3d.bundle.store import find_bundle
@@ -19,7 +21,7 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.grid import Grid
 from napari_gem3d.io import write_volume
 from napari_gem3d.sampling.inputs import Inputs, informed_picture, read_inputs
-from napari_gem3d.sampling.propagation import Propagation, Sampling
+from napari_gem3d.sampling.propagation import Given, Propagation, Sampling
 from napari_gem3d.sampling.recipe import FORMAT, Recipe, read_recipe, result_of, sidecar, write_recipe
 from napari_gem3d.sampling.windows import Window
 from napari_gem3d.volume import Volume, resample
@@ -62,6 +64,8 @@ class Job:
         (H, W), the informed slice as the model sees it, in the intensity units of its scan.
     total
         Number of axial slices of `grid`.
+    todo
+        Those of them that are generated; the others are there from the start.
     generated
         (total,) bool, which slices are finished.
     cancelled
@@ -76,19 +80,22 @@ class Job:
         self.recipe, self.inputs = recipe, inputs
         self.grid: Grid = inputs.case.grid
         self.total = self.grid.shape[0]
+        self.todo: range = inputs.case.slices
         self._device = torch.device(recipe.device)
         bundle.to(self._device)
         self._vae = bundle.vae
         self._background_outside = bundle.plan.background_outside_body
         picture, self._intensities = informed_picture(bundle.plan, inputs, recipe.informed_slice)
         self.informed_picture = self._intensities.inverse(picture)
-        image = torch.from_numpy(picture)[None, None].to(self._device)
-        with torch.no_grad(), autocast(recipe.precision, self._device):
-            informed = self._vae.encode(image).float()
         sampling = Sampling(recipe.solver, recipe.steps, recipe.eta, recipe.seed, recipe.device, recipe.precision)
         start = recipe.start - inputs.case.slices.start
-        self._propagation = Propagation(bundle, inputs.case.labels, informed, start, sampling)
+        informed = self._encode(picture[None])
+        self._propagation = Propagation(bundle, inputs.case.labels, informed, start, sampling, self._given())
         self._reset()
+
+    def _given(self) -> Given | None:
+        """What is there before anything is generated; nothing, for a whole volume."""
+        return None
 
     def _reset(self) -> None:
         self._voxels = np.full(self.grid.shape, self._intensities.low, np.float32)
@@ -103,8 +110,9 @@ class Job:
     def run(self, cancel: Event | None = None) -> Iterator[Part]:
         """Generate the volume from the beginning.
 
-        Slices without body come first, as background; then windows as they are finished, from the start slice in both
-        directions. Over a run that is not cancelled every slice comes exactly once.
+        Slices that are not generated come first (those without body, as background); then windows as they are
+        finished, from the start slice in both directions. Over a run that is not cancelled every slice comes exactly
+        once.
 
         Parameters
         ----------
@@ -117,11 +125,10 @@ class Job:
             After every denoising step, and whenever slices are finished.
         """
         self._reset()
-        body = self.inputs.case.slices
-        empty = [i for i in range(self.total) if i not in body]
-        self.generated[empty] = True
-        yield Part(empty, self._voxels[empty], 0.0)
-        work, done = self.recipe.steps * len(self._propagation.windows) + _DECODING_COST * len(body), 0.0
+        there = [i for i in range(self.total) if i not in self.todo]
+        self.generated[there] = True
+        yield Part(there, self._voxels[there], 0.0)
+        work, done = self.recipe.steps * len(self._propagation.windows) + _DECODING_COST * len(self.todo), 0.0
         for batch, final in self._propagation.run(cancel):
             if not final:
                 done += len(batch)
@@ -133,6 +140,13 @@ class Job:
                 done += _DECODING_COST * len(chunk)
                 yield self._decoded(chunk, min(done / work, 1.0))
         self.cancelled = not self.finished
+
+    def _encode(self, slices: NDArray[np.float32]) -> Tensor:
+        """Latents (N, c, h, w) of slices (N, H, W) in [-1, 1]."""
+        pictures = torch.from_numpy(slices)[:, None]
+        with torch.no_grad(), autocast(self.recipe.precision, self._device):
+            chunks = [self._vae.encode(chunk.to(self._device)).float() for chunk in pictures.split(_DECODED_TOGETHER)]
+        return torch.cat(chunks)
 
     def _decoded(self, chunk: range, progress: float) -> Part:
         """Decode neighbouring slices of the box and put them in their place in the volume."""
@@ -147,9 +161,14 @@ class Job:
         first = case.slices.start + chunk.start
         place = case.grid.box((first, 0, 0), (len(chunk), *case.grid.shape[1:]))
         placed = resample(Volume(voxels, box.affine), place, fill=self._intensities.low).voxels
-        self._voxels[first : first + len(chunk)] = placed
+        placed = self._place(first, placed)
         self.generated[first : first + len(chunk)] = True
         return Part(list(range(first, first + len(chunk))), placed, progress)
+
+    def _place(self, first: int, slices: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Put slices (n, Y, X) of the grid, decoded from slice `first` on, into the volume; returns them as there."""
+        self._voxels[first : first + len(slices)] = slices
+        return slices
 
     def result(self) -> Volume:
         """What is generated so far, the rest background.
@@ -162,11 +181,15 @@ class Job:
         mask, scan = self.inputs.mask, self.inputs.informed
         volume = Volume(self._voxels, self.grid.affine, scan.modality, meta=mask.meta)
         voxels = resample(volume, mask.grid, fill=self._intensities.low).voxels
-        dtype = scan.voxels.dtype
-        if dtype.kind in "iu":
-            limits = np.iinfo(dtype)
-            voxels = np.clip(np.rint(voxels), limits.min, limits.max)
-        return Volume(voxels.astype(dtype), mask.affine, scan.modality, meta=mask.meta)
+        return Volume(as_dtype(voxels, scan.voxels.dtype), mask.affine, scan.modality, meta=mask.meta)
+
+
+def as_dtype(voxels: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Intensities of any shape in another dtype, rounded and clipped to its range where it holds whole numbers."""
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        voxels = np.clip(np.rint(voxels), limits.min, limits.max)
+    return voxels.astype(dtype)
 
 
 def _chunks(batch: tuple[Window, ...]) -> Iterator[range]:
@@ -266,8 +289,7 @@ def run_recipe(
             progress(part)
     if job.finished:
         return write_result(job, out)
-    body = job.inputs.case.slices
-    if keep_partial and job.generated[body.start : body.stop].any():
+    if keep_partial and job.generated[job.todo.start : job.todo.stop].any():
         suffix = ".nii.gz" if out.name.endswith(".gz") else ".nii"
         return write_result(job, out.with_name(f"{out.name.removesuffix(suffix)}.partial{suffix}"))
     return None

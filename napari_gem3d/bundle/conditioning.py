@@ -7,6 +7,9 @@ The scheme ``labels+slice+offset`` concatenates, in this order:
 3. three constant channels: the slice's position in the body (-1 at its lowest slice, 1 at its highest), and the signed
    distance to the informed slice at a fine (4 mm) and a coarse (32 mm) scale, squashed by tanh. Without the distance
    the network cannot know how far to trust the anatomy it is shown.
+
+The scheme ``grey``, of imported weights, concatenates the latents of the label map as a grey picture and those of the
+informed slice. It makes labels ordinal, and is here because those weights know no other.
 """
 
 from __future__ import annotations
@@ -16,13 +19,20 @@ import torch
 from torch import Tensor
 
 from napari_gem3d.bundle.plan import Plan
+from napari_gem3d.device import autocast
+from napari_gem3d.errors import InputError
+from napari_gem3d.networks import SliceVAE
 
 OFFSET_SCALES_MM = (4.0, 32.0)
 PLACE_CHANNELS = 1 + len(OFFSET_SCALES_MM)
+# Slices of a label map that pass the VAE together, which bounds the memory.
+_ENCODED_TOGETHER = 4
 
 
 def condition_channels(plan: Plan) -> int:
     """How many channels follow the noisy latents at the input of the U-Nets."""
+    if plan.conditioning == "grey":
+        return 2 * plan.latents.channels
     return len(plan.labels.labels) + plan.latents.channels + PLACE_CHANNELS
 
 
@@ -46,6 +56,29 @@ def label_channels(plan: Plan, labels: np.ndarray) -> Tensor:
     blocks = labels.reshape(count, height // factor, factor, width // factor, factor)
     shares = [(blocks == label.value).mean(axis=(2, 4), dtype=np.float32) for label in plan.labels.labels]
     return torch.from_numpy(np.stack(shares, axis=1))
+
+
+def grey_labels(plan: Plan, labels: np.ndarray) -> Tensor:
+    """The label map as a grey picture, as the scheme ``grey`` wants it.
+
+    Parameters
+    ----------
+    plan
+        The bundle's plan; its grey codes.
+    labels
+        Label values (N, H, W).
+
+    Returns
+    -------
+    Tensor
+        (N, 1, H, W) float32: 2 · code / highest − 1.
+    """
+    grey = plan.grey
+    if grey is None:
+        raise ValueError("the plan has no grey codes")
+    codes = np.full(256, grey.outside, np.float32)
+    codes[list(plan.labels.values)] = grey.codes
+    return torch.from_numpy(2 * codes[labels] / grey.highest - 1)[:, None]
 
 
 def body_positions(num_slices: int) -> np.ndarray:
@@ -84,17 +117,34 @@ class Conditions:
     Parameters
     ----------
     plan
-        The bundle's plan; its label table and spacing.
+        The bundle's plan; its scheme, label table and spacing.
     labels
         (Z, H, W) label values of the slices that hold body.
     device
         Where the channels are wanted.
+    vae
+        Encodes the label map in the scheme ``grey``, on `device`.
+    precision
+        "float32" or "bfloat16", in which it does so.
     """
 
-    def __init__(self, plan: Plan, labels: np.ndarray, device: torch.device) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        labels: np.ndarray,
+        device: torch.device,
+        vae: SliceVAE | None = None,
+        precision: str = "float32",
+    ) -> None:
+        self._grey = plan.conditioning == "grey"
         # Latents lie on the plan's grid, so the plan's spacing is the distance of neighbouring slices in mm.
         self._spacing = plan.spacing[0]
-        self._labels = label_channels(plan, labels).to(device)
+        if self._grey:
+            if vae is None:
+                raise InputError(f"The model {plan.name} has no VAE, which its label maps need; choose a complete one.")
+            self._labels = _encode(vae, grey_labels(plan, labels), device, precision)
+        else:
+            self._labels = label_channels(plan, labels).to(device)
         self._positions = torch.from_numpy(body_positions(len(labels))).to(device)
 
     def window(self, slices: range, informed: Tensor, origin: int) -> Tensor:
@@ -110,5 +160,15 @@ class Conditions:
             The slice of the volume that the informed slice stands for.
         """
         where = slice(slices.start, slices.stop)
+        if self._grey:
+            labels = self._labels[where]
+            return torch.cat([labels, informed.to(labels).expand(len(labels), -1, -1, -1)], dim=1)
         offset = (torch.arange(slices.start, slices.stop, device=self._labels.device) - origin) * self._spacing
         return condition(self._labels[where], informed, self._positions[where], offset)
+
+
+@torch.no_grad()
+def _encode(vae: SliceVAE, pictures: Tensor, device: torch.device, precision: str) -> Tensor:
+    """Latents (N, c, h, w) float32 of pictures (N, 1, H, W), a few at a time."""
+    with autocast(precision, device):
+        return torch.cat([vae.encode(few.to(device)).float() for few in pictures.split(_ENCODED_TOGETHER)])

@@ -18,13 +18,17 @@ class Part(BaseModel):
 class IntensityScheme(Part):
     """How intensities become [-1, 1].
 
-    ``percentile`` (MR): 0 up to a percentile of the foreground's voxels; ``window`` (CT): from ``low`` to ``high`` HU.
+    ``percentile`` (MR): 0 up to a percentile of the foreground's voxels; ``window`` (CT): from ``low`` to ``high`` HU;
+    ``minmax`` (imported weights): from the scan's lowest to its highest voxel.
     """
 
-    kind: Literal["percentile", "window"] = "percentile"
+    kind: Literal["percentile", "window", "minmax"] = "percentile"
     percentile: float = Field(99.5, gt=0, le=100, description="Upper end, percentile of the foreground (MR).")
     low: float = Field(-1000.0, description="Lower end in HU (CT).")
     high: float = Field(1000.0, description="Upper end in HU (CT).")
+    outside: Literal["low", "mean"] = Field(
+        "low", description="What networks see outside the body: the lower end, or the mean of the body (imported)."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> IntensityScheme:
@@ -79,11 +83,23 @@ class LatentSpace(Part):
         return self
 
 
+class GreyLabels(Part):
+    """The label map as a grey picture, 2 · code / ``highest`` − 1: the scheme of imported weights."""
+
+    codes: tuple[int, ...] = Field(description="Code of each label of the table, in its order.")
+    outside: int = Field(0, description="Code of voxels without a label.")
+    highest: int = Field(ge=1, description="The code that becomes 1; 0 becomes -1.")
+
+
 class Plan(Part):
     """The contents of ``model.json``.
 
     Lengths are in mm, ``size`` is (rows, columns) = (Y, X) of a canonical (RAS) axial slice in voxels of ``spacing``
     = (Z, Y, X). ``conditioning`` names the scheme by which label maps and informed slices become channels.
+
+    ``framing`` says what of a scan becomes a slice: ``crop``, a box of ``size`` voxels of ``spacing`` about the body;
+    ``stretch``, the box that just holds the body, or ``field``, the whole field of view, either squashed to ``size``,
+    with the slices that the scan has and whatever its spacing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -95,12 +111,14 @@ class Plan(Part):
     channel: str = Field("", description="The sequence or phase, such as FLAIR.")
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
     size: tuple[int, int] = (192, 160)
+    framing: Literal["crop", "stretch", "field"] = "crop"
     intensity: IntensityScheme = IntensityScheme()
     labels: LabelTable
     background_outside_body: bool = Field(True, description="Voxels outside the body label are background.")
     window: int = Field(16, ge=1, description="Slices of a window, n.")
     overlap: int = Field(1, ge=1, description="Slices that a window shares with what is known, h.")
-    conditioning: Literal["labels+slice+offset"] = "labels+slice+offset"
+    conditioning: Literal["labels+slice+offset", "grey"] = "labels+slice+offset"
+    grey: GreyLabels | None = Field(None, description="For the conditioning ``grey``.")
     schedule: NoiseSchedule = NoiseSchedule()
     latents: LatentSpace = LatentSpace()
     default_solver: Literal["dpmsolver++", "unipc", "ddim"] = "dpmsolver++"
@@ -123,4 +141,6 @@ class Plan(Part):
             raise ValueError(f"the size {self.size} must be a multiple of {self.latents.factor}")
         if min(self.spacing) <= 0:
             raise ValueError("the spacing must be positive")
+        if self.conditioning == "grey" and (self.grey is None or len(self.grey.codes) != len(self.labels)):
+            raise ValueError("the conditioning 'grey' needs one grey code for each label")
         return self

@@ -27,10 +27,13 @@ class Intensities:
     ----------
     low, high
         Intensities (the scan's units, HU for CT) that become -1 and 1; what lies beyond is clipped.
+    outside
+        What networks see outside the body and the scan; `low` if None.
     """
 
     low: float
     high: float
+    outside: float | None = None
 
     def forward(self, voxels: NDArray[Any]) -> NDArray[np.float32]:
         """Map intensities of any shape to [-1, 1]."""
@@ -50,7 +53,7 @@ def fit_intensities(plan: Plan, volume: Volume, inside: NDArray[np.bool_]) -> In
     ----------
     plan
         Its intensity scheme decides: MR runs from 0 to a percentile of the foreground's non-zero voxels, CT over a
-        fixed window in HU.
+        fixed window in HU; imported weights may want the scan's own lowest to highest voxel.
     volume
         The scan.
     inside
@@ -59,11 +62,17 @@ def fit_intensities(plan: Plan, volume: Volume, inside: NDArray[np.bool_]) -> In
     Raises
     ------
     InputError
-        If the foreground holds no positive voxel (MR).
+        If the foreground holds no positive voxel (MR), or all voxels are equal.
     """
     scheme = plan.intensity
+    mean = float(volume.voxels[inside].mean()) if scheme.outside == "mean" and inside.any() else None
     if scheme.kind == "window":
-        return Intensities(scheme.low, scheme.high)
+        return Intensities(scheme.low, scheme.high, mean)
+    if scheme.kind == "minmax":
+        low, high = float(volume.voxels.min()), float(volume.voxels.max())
+        if low == high:
+            raise InputError(f"{volume.source or 'The scan'} has one intensity everywhere; give a scan of a patient.")
+        return Intensities(low, high, mean)
     values = volume.voxels[inside & (volume.voxels != 0)]
     high = float(np.percentile(values, scheme.percentile)) if values.size else 0.0
     if high <= 0:
@@ -71,7 +80,7 @@ def fit_intensities(plan: Plan, volume: Volume, inside: NDArray[np.bool_]) -> In
         raise InputError(
             f"{name} has no positive intensities in its foreground; give a scan of {plan.channel or 'MR'}."
         )
-    return Intensities(0.0, high)
+    return Intensities(0.0, high, mean)
 
 
 @dataclass(frozen=True)
@@ -81,10 +90,11 @@ class Case:
     Attributes
     ----------
     grid
-        Canonical (RAS) grid of the source at the plan's spacing with the source's whole field of view.
+        Canonical (RAS) grid of the source with its whole field of view: at the plan's spacing, or with the source's
+        own voxels where the plan's framing squashes slices to its size.
     box
         The part that networks see: the slices that hold body, in-plane the plan's size about the body's centre
-        (larger where the body is).
+        (larger where the body is), or what is squashed to the plan's size.
     slices
         Indices along the axis of `grid` of the slices of `box`.
     labels
@@ -98,8 +108,8 @@ class Case:
 
 
 def canonical_grid(plan: Plan, grid: Grid) -> Grid:
-    """The canonical (RAS) grid of a source at the plan's spacing, whole field of view."""
-    return grid.canonical().with_spacing(plan.spacing)
+    """The canonical (RAS) grid of a source, whole field of view; at the plan's spacing if its framing is ``crop``."""
+    return grid.canonical().with_spacing(plan.spacing) if plan.framing == "crop" else grid.canonical()
 
 
 def prepare_labels(plan: Plan, mask: LabelMap, body: Volume | None = None) -> Case:
@@ -131,9 +141,15 @@ def prepare_labels(plan: Plan, mask: LabelMap, body: Volume | None = None) -> Ca
     grid = canonical_grid(plan, mask.grid)
     labels = resample(mask, grid, order=0).voxels.astype(np.uint8)
     if not (labels == label.value).any():
-        labels = np.where((labels == 0) & _body_of(body, mask, grid, label.name, label.value), label.value, labels)
+        # A model that draws the whole field of view, and sees no difference there, can do without a body.
+        everywhere = body is None and plan.framing == "field" and not plan.background_outside_body
+        inside = everywhere or _body_of(body, mask, grid, label.name, label.value)
+        labels = np.where((labels == 0) & inside, label.value, labels)
     slices, start, shape = _body_box(plan, labels != 0)
     box = grid.box(start, shape)
+    if plan.framing != "crop":
+        (_, rows, columns), (_, height, width) = box.spacing, box.shape
+        box = box.with_spacing((None, rows * height / plan.size[0], columns * width / plan.size[1]))
     cropped = resample(LabelMap(labels.astype(np.uint8), grid.affine), box, order=0)
     return Case(grid, box, slices, cropped.voxels.astype(np.uint8))
 
@@ -154,10 +170,16 @@ def _body_box(plan: Plan, inside: NDArray[np.bool_]) -> tuple[range, tuple[int, 
     rows = np.flatnonzero(inside.any(axis=(1, 2)))
     slices = range(int(rows[0]), int(rows[-1]) + 1)
     start, shape = [slices.start], [len(slices)]
+    if plan.framing == "field":
+        return slices, (slices.start, 0, 0), (len(slices), inside.shape[1], inside.shape[2])
     step = plan.latents.factor * _LEVELS_FACTOR
     for axis, size in zip((1, 2), plan.size, strict=True):
         where = np.flatnonzero(inside.any(axis=(0, 3 - axis)))
         low, high = int(where[0]), int(where[-1])
+        if plan.framing == "stretch":
+            start.append(low)
+            shape.append(high - low + 1)
+            continue
         length = size if high - low + 1 <= size else -(-(high - low + 1) // step) * step
         start.append((low + high + 1) // 2 - length // 2)
         shape.append(length)
@@ -184,5 +206,6 @@ def prepare_scan(plan: Plan, volume: Volume, box: Grid, inside: NDArray[np.bool_
         (Z, H, W) on `box`.
     """
     intensities = fit_intensities(plan, volume, inside)
-    voxels = np.where(inside, volume.voxels, intensities.low) if plan.background_outside_body else volume.voxels
-    return intensities.forward(resample(volume.with_voxels(voxels), box, fill=intensities.low).voxels)
+    outside = intensities.low if intensities.outside is None else intensities.outside
+    voxels = np.where(inside, volume.voxels, outside) if plan.background_outside_body else volume.voxels
+    return intensities.forward(resample(volume.with_voxels(voxels), box, fill=outside).voxels)

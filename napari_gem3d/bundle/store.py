@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel, UNet2DModel
+from diffusers import UNet2DConditionModel, UNet2DModel
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -21,6 +21,8 @@ from napari_gem3d.bundle.conditioning import condition_channels
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.errors import InputError, first_problem
 from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
+from napari_gem3d.networks.vae import make_autoencoder
+from napari_gem3d.networks.volume_unet import NormAt
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 PARTS = ("vae", "slice_unet", "volume_unet", "position_unet")
@@ -144,7 +146,7 @@ def load_bundle(folder: Path | str) -> ModelBundle:
     if (path / "slice_unet").is_dir():
         bundle.slice_unet = _load_slice_unet(path, plan)
     if (path / "volume_unet").is_dir():
-        bundle.volume_unet = _load_volume_unet(path, bundle.slice_unet)
+        bundle.volume_unet = _load_volume_unet(path, plan, bundle.slice_unet)
     if (path / "position_unet").is_dir():
         bundle.position_unet = _load_position_unet(path, plan)
     for name in PARTS:
@@ -157,7 +159,7 @@ def load_bundle(folder: Path | str) -> ModelBundle:
 
 def _load_vae(path: Path, plan: Plan) -> SliceVAE:
     latents = plan.latents
-    autoencoder = AutoencoderKL.from_config(_read_config(path / "vae"))
+    autoencoder = make_autoencoder(_read_config(path / "vae"))
     vae = SliceVAE(autoencoder, latents.unshuffle, latents.mean or None, latents.std or None)
     if (vae.factor, vae.latent_channels) != (latents.factor, latents.channels):
         raise InputError(f"The VAE of {path} does not fit the latents of its model.json; get the bundle again.")
@@ -167,22 +169,43 @@ def _load_vae(path: Path, plan: Plan) -> SliceVAE:
 
 def _load_slice_unet(path: Path, plan: Plan) -> SliceUNet:
     network = SliceUNet(UNet2DModel.from_config(_read_config(path / "slice_unet")))
-    expected = plan.latents.channels + condition_channels(plan)
-    if network.in_channels != expected:
-        raise InputError(
-            f"The slice U-Net of {path} takes {network.in_channels} channels where its model.json needs {expected}; "
-            "get the bundle again."
-        )
+    _check_input(network, path / "slice_unet", plan)
     _load_tensors(dict(network.unet.state_dict()), path / "slice_unet")
     return network
 
 
-def _load_volume_unet(path: Path, slice_unet: SliceUNet | None) -> VolumeUNet:
+def _load_volume_unet(path: Path, plan: Plan, slice_unet: SliceUNet | None) -> VolumeUNet:
+    config = _read_config(path / "volume_unet")
+    norm_at = config.get("norm_at", "slice")
+    if norm_at not in get_args(NormAt):
+        raise InputError(f"The volume U-Net of {path} has the norm '{norm_at}'; update napari-gem3d to use it.")
+    if "unet" in config:  # whole, not only what inflation adds
+        own = SliceUNet(UNet2DModel.from_config(config["unet"]))
+        _check_input(own, path / "volume_unet", plan)
+        network = VolumeUNet.inflate(own, norm_at)
+        _load_tensors(dict(network.state_dict()), path / "volume_unet")
+        return network
     if slice_unet is None:
         raise InputError(f"The bundle {path} has a volume U-Net but no slice U-Net to inflate; get the bundle again.")
-    network = VolumeUNet.inflate(slice_unet)
+    network = VolumeUNet.inflate(slice_unet, norm_at)
     _load_tensors(dict(network.volumetric_parameters()), path / "volume_unet")
     return network
+
+
+def _check_input(network: SliceUNet, folder: Path, plan: Plan) -> None:
+    """Refuse a U-Net whose channels are not the plan's, or that cannot halve slices of the plan's size."""
+    expected = plan.latents.channels + condition_channels(plan)
+    if network.in_channels != expected:
+        raise InputError(
+            f"The U-Net in {folder} takes {network.in_channels} channels where its model.json needs {expected}; "
+            "get the bundle again."
+        )
+    multiple = plan.latents.factor * 2 ** (len(network.unet.config["block_out_channels"]) - 1)
+    if any(length % multiple for length in plan.size):
+        raise InputError(
+            f"The size {plan.size} of the model {plan.name} is no multiple of {multiple}, as the U-Net in {folder} "
+            "needs; change it in its model.json."
+        )
 
 
 def _load_position_unet(path: Path, plan: Plan) -> PositionUNet:
@@ -226,43 +249,39 @@ def _load_tensors(targets: Mapping[str, Tensor], folder: Path) -> None:
             target.copy_(stored[name])
 
 
-def save_bundle(bundle: ModelBundle, folder: Path | str) -> Path:
-    """Write a bundle, float16, replacing what was there only when everything is written.
-
-    The volume U-Net is stored as its volumetric tensors alone: the rest is the slice U-Net's.
+def save_bundle(bundle: ModelBundle, folder: Path | str, dtype: torch.dtype = torch.float16) -> Path:
+    """Write a bundle, replacing one that was there only when everything is written.
 
     Parameters
     ----------
     bundle
-        What to write; networks that are None are left out.
+        What to write; networks that are None are left out. Where the volume U-Net inflates the slice U-Net, only
+        what inflation adds is stored of it; where their 2D tensors differ, or there is no slice U-Net, all of it.
     folder
         The bundle's folder.
+    dtype
+        Of the weights.
 
     Returns
     -------
     Path
         The folder.
+
+    Raises
+    ------
+    InputError
+        If the folder holds something else than a bundle, or cannot be written.
     """
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    check_folder(folder)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         staged = Path(temporary) / "bundle"
         staged.mkdir()
         (staged / "model.json").write_text(bundle.plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
         if bundle.card:
             (staged / "README.md").write_text(bundle.card, encoding="utf-8")
-        if bundle.vae is not None:
-            autoencoder = bundle.vae.autoencoder
-            _save_network(staged / "vae", autoencoder.config, autoencoder.state_dict())
-        if bundle.slice_unet is not None:
-            unet = bundle.slice_unet.unet
-            _save_network(staged / "slice_unet", unet.config, unet.state_dict())
-        if bundle.volume_unet is not None:
-            config = {"_class_name": "VolumeUNet", "inflates": "slice_unet"}
-            _save_network(staged / "volume_unet", config, dict(bundle.volume_unet.volumetric_parameters()))
-        if bundle.position_unet is not None:
-            conditional = bundle.position_unet.unet
-            _save_network(staged / "position_unet", conditional.config, conditional.state_dict())
+        for name, (config, tensors) in _stored(bundle, dtype).items():
+            _save_network(staged / name, config, tensors, dtype)
         replaced = Path(temporary) / "replaced"
         if folder.exists():
             folder.rename(replaced)
@@ -270,12 +289,62 @@ def save_bundle(bundle: ModelBundle, folder: Path | str) -> Path:
     return folder
 
 
-def _save_network(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+def check_folder(folder: Path) -> None:
+    """Make the folder above a bundle's; InputError if the bundle's own would replace something that is no bundle."""
+    if (
+        folder.exists()
+        and not (folder / "model.json").is_file()
+        and not (folder.is_dir() and not any(folder.iterdir()))
+    ):
+        raise InputError(f"{folder} exists and is no model bundle; write to another folder.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"The folder {folder.parent} cannot be made ({error.strerror}); choose another place."
+        ) from error
+
+
+def _stored(bundle: ModelBundle, dtype: torch.dtype) -> dict[str, tuple[Mapping[str, Any], Mapping[str, Tensor]]]:
+    """Configuration and tensors of every network of a bundle, by the names of their folders."""
+    stored: dict[str, tuple[Mapping[str, Any], Mapping[str, Tensor]]] = {}
+    if bundle.vae is not None:
+        stored["vae"] = bundle.vae.autoencoder.config, bundle.vae.autoencoder.state_dict()
+    for name in ("slice_unet", "position_unet"):
+        network = getattr(bundle, name)
+        if network is not None:
+            stored[name] = network.unet.config, network.unet.state_dict()
+    if bundle.volume_unet is not None:
+        volume = bundle.volume_unet
+        config: dict[str, Any] = {"_class_name": "VolumeUNet"}
+        if volume.norm_at != "slice":
+            config["norm_at"] = volume.norm_at
+        if _inflates(volume, bundle.slice_unet, dtype):
+            stored["volume_unet"] = {**config, "inflates": "slice_unet"}, dict(volume.volumetric_parameters())
+        else:
+            stored["volume_unet"] = {**config, "unet": _public(volume.unet.config)}, volume.state_dict()
+    return stored
+
+
+def _inflates(volume: VolumeUNet, slices: SliceUNet | None, dtype: torch.dtype) -> bool:
+    """Whether a volume U-Net's 2D tensors are, as stored, those of a slice U-Net."""
+    if slices is None or _public(volume.unet.config) != _public(slices.unet.config):
+        return False
+    inflated = volume.unet.state_dict()
+    return all(
+        torch.equal(tensor.to(dtype), inflated[name].to(dtype)) for name, tensor in slices.unet.state_dict().items()
+    )
+
+
+def _public(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in ("_name_or_path", "_use_default_values")}
+
+
+def _save_network(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:
     folder.mkdir()
-    public = {key: value for key, value in config.items() if key not in ("_name_or_path", "_use_default_values")}
-    (folder / "config.json").write_text(json.dumps(public, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    halves = {name: t.detach().cpu().to(torch.float16).contiguous() for name, t in tensors.items()}
-    save_file(halves, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(_public(config), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    cast = {name: t.detach().cpu().to(dtype).contiguous() for name, t in tensors.items()}
+    save_file(cast, folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def hash_bundle(folder: Path) -> str:

@@ -11,7 +11,6 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 from torch.nn import functional
 
-
 # Keys of a VAE's configuration that ``AutoencoderKL`` does not know.
 STEM_CHANNELS = "stem_channels"
 EMBED_CHANNELS = "embed_channels"

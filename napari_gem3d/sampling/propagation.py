@@ -100,7 +100,7 @@ class Propagation:
         self.plan, self.sampling = plan, sampling
         self.device = torch.device(sampling.device)
         self._start, self._informed = start, informed.to(self.device)
-        self._conditions = Conditions(plan, labels, self.device)
+        self._conditions = Conditions(plan, labels, self.device, bundle.vae, sampling.precision)
         shape = (len(labels), *informed.shape[1:])
         if given is None:
             self.windows = plan_windows(len(labels), start, plan.window, plan.overlap)

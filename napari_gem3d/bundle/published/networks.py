@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from diffusers import UNet2DConditionModel, UNet2DModel
+from diffusers import UNet2DModel
 from torch import Tensor, nn
 
 from napari_gem3d.bundle.published.checkpoint import UNET, VAE, Checkpoint

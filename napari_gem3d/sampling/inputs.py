@@ -7,14 +7,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.preprocessing import Case, Intensities, fit_intensities, prepare_labels, prepare_scan
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground, is_ct
-from napari_gem3d.io import read_label_map, read_volume
+from napari_gem3d.io import read_label_map, read_slice, read_volume
+from napari_gem3d.io.slices import has_spacing, is_slice
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.volume import Volume
+
+# Intensity of the body in an MR whose informed slice is drawn and whose scan nobody has.
+_STAND_IN = 1000
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,9 @@ class Inputs:
     same_patient
         Whether `informed` is also the scan that shows the body. Then the informed slice stands for the slice of the
         case at the same place in the patient; else for the one at the same position in its volume.
+    drawn
+        Whether no scan gives the informed slice, but the position U-Net draws it. Then `informed` only stands for the
+        intensities of the result: the scan that shows the body, or a body of 1000.
     """
 
     mask: LabelMap
@@ -45,9 +53,18 @@ class Inputs:
     inside: NDArray[np.bool_]
     own: Case
     same_patient: bool
+    drawn: bool = False
 
 
-def read_inputs(plan: Plan, mask: Path, informed: Path, body: Path | None, same_patient: bool) -> Inputs:
+def read_inputs(
+    plan: Plan,
+    mask: Path,
+    informed: Path | None,
+    body: Path | None,
+    same_patient: bool,
+    pixel_mm: float | None = None,
+    position: float = 0.5,
+) -> Inputs:
     """Read and prepare the files of one generation.
 
     Parameters
@@ -57,11 +74,16 @@ def read_inputs(plan: Plan, mask: Path, informed: Path, body: Path | None, same_
     mask
         Label map with values of the plan's table.
     informed
-        Any scan of the plan's modality.
+        Any scan of the plan's modality, or a 2D image; None if the informed slice is drawn.
     body
         Scan whose foreground is the body, needed if the label map has no body label.
     same_patient
         Whether `body` and `informed` are the same scan.
+    pixel_mm
+        Size of a pixel, if `informed` is a picture. By default what the file says, else such that the body it shows
+        is as long, from front to back, as that of the label map.
+    position
+        Where a picture stands in the label map, 0 (lowest slice) to 1 (highest).
 
     Raises
     ------
@@ -69,17 +91,67 @@ def read_inputs(plan: Plan, mask: Path, informed: Path, body: Path | None, same_
         If a file cannot be used, the label map has unknown values, nothing says where the body is, or the body's scan
         lies elsewhere.
     """
-    labels, scan = read_label_map(mask), read_volume(informed)
+    labels = read_label_map(mask)
+    if informed is None:
+        shown = None if body is None else _shown(body, mask, labels)
+        case = prepare_labels(plan, labels, shown)
+        scan = _stand_in(plan, case) if shown is None else shown
+        inside = foreground(scan)
+        return Inputs(labels, case, scan, inside, _own_case(plan, scan, inside), shown is not None, drawn=True)
+    if is_slice(informed):
+        return _with_picture(plan, labels, mask, informed, body, pixel_mm, position)
+    scan = read_volume(informed)
     _check_modality(plan, scan)
-    shown = scan if same_patient else None if body is None else read_volume(body)
-    if shown is not None and not shown.grid.overlaps(labels.grid):
+    shown = None if body is None else _shown(body, mask, labels, scan if same_patient else None)
+    case = prepare_labels(plan, labels, shown)
+    inside = foreground(scan)
+    return Inputs(labels, case, scan, inside, _own_case(plan, scan, inside), same_patient)
+
+
+def _shown(body: Path, mask: Path, labels: LabelMap, scan: Volume | None = None) -> Volume:
+    """The scan that shows the body, which is `scan` if that is read already."""
+    shown = read_volume(body) if scan is None else scan
+    if not shown.grid.overlaps(labels.grid):
         raise InputError(
             f"The body's scan {body} does not overlap the label map {mask} in the patient's space; "
             "give the scan that the map was drawn on."
         )
+    return shown
+
+
+def _stand_in(plan: Plan, case: Case) -> Volume:
+    """A scan without any picture in it, where nothing says which intensities the result should have."""
+    voxels = np.zeros(case.box.shape, np.int16)
+    voxels[case.labels > 0] = _STAND_IN
+    if plan.intensity.kind == "window":
+        voxels[case.labels == 0] = round(plan.intensity.low)
+    return Volume(voxels, case.box.affine, plan.modality)
+
+
+def _with_picture(
+    plan: Plan,
+    labels: LabelMap,
+    mask: Path,
+    picture: Path,
+    body: Path | None,
+    pixel_mm: float | None,
+    position: float,
+) -> Inputs:
+    shown = None if body is None else _shown(body, mask, labels)
     case = prepare_labels(plan, labels, shown)
+    scan = read_slice(picture, pixel_mm)
+    _check_modality(plan, scan)
+    if plan.intensity.kind == "window" and scan.voxels.dtype == np.uint8:
+        raise InputError(f"{picture} has grey values, not HU; give a NIfTI or DICOM slice to a model of CT.")
     inside = foreground(scan)
-    return Inputs(labels, case, scan, inside, _own_case(plan, scan, inside), same_patient)
+    # In a volume of one slice every hole is open towards the next.
+    inside = np.stack([ndimage.binary_fill_holes(plane) for plane in inside])
+    if pixel_mm is None and not has_spacing(picture):
+        beside = case.labels[_nearest_with_body(case, position) - case.slices.start] > 0
+        length = float(np.ptp(np.flatnonzero(beside.any(axis=1))) + 1) * plan.spacing[1]
+        fitted = length / float(np.ptp(np.flatnonzero(inside.any(axis=(0, 2)))) + 1)
+        return _with_picture(plan, labels, mask, picture, body, fitted, position)
+    return Inputs(labels, case, scan, inside, _own_case(plan, scan, inside), same_patient=False)
 
 
 def _check_modality(plan: Plan, scan: Volume) -> None:
@@ -131,6 +203,23 @@ def choose_slice(inputs: Inputs, index: int | None, position: float | None) -> i
             f"Slice {index} of {name} shows no body to draw from; choose one from {shown.start} to {shown.stop - 1}."
         )
     return index
+
+
+def start_at(inputs: Inputs, position: float) -> int:
+    """Slice of the case's grid (axis 0) at a position, 0 the lowest to 1 the highest, moved to the nearest with body.
+
+    Raises
+    ------
+    InputError
+        If the position is out of range.
+    """
+    if not 0 <= position <= 1:
+        raise InputError(f"The position {position} is not possible; choose 0 (lowest slice) to 1 (highest).")
+    return _nearest_with_body(inputs.case, position)
+
+
+def _nearest_with_body(case: Case, position: float) -> int:
+    return min(max(round(position * (case.grid.shape[0] - 1)), case.slices.start), case.slices.stop - 1)
 
 
 def matching_start(inputs: Inputs, informed_slice: int) -> int:

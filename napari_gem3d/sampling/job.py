@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_gem3d.bundle import ModelBundle, load_bundle
+from napari_gem3d.bundle.preprocessing import fit_intensities
 from napari_gem3d.bundle.store import find_bundle
 from napari_gem3d.device import autocast, choose_device
 from napari_gem3d.errors import InputError
 from napari_gem3d.grid import Grid
 from napari_gem3d.io import write_volume
-from napari_gem3d.sampling.inputs import Inputs, informed_picture, read_inputs
+from napari_gem3d.sampling.informed import informed_latents
+from napari_gem3d.sampling.inputs import Inputs, read_inputs
 from napari_gem3d.sampling.propagation import Given, Propagation, Sampling
 from napari_gem3d.sampling.recipe import FORMAT, Recipe, read_recipe, result_of, sidecar, write_recipe
 from napari_gem3d.sampling.windows import Window
@@ -85,11 +87,11 @@ class Job:
         bundle.to(self._device)
         self._vae = bundle.vae
         self._background_outside = bundle.plan.background_outside_body
-        picture, self._intensities = informed_picture(bundle.plan, inputs, recipe.informed_slice)
-        self.informed_picture = self._intensities.inverse(picture)
+        self._intensities = fit_intensities(bundle.plan, inputs.informed, inputs.inside)
         sampling = Sampling(recipe.solver, recipe.steps, recipe.eta, recipe.seed, recipe.device, recipe.precision)
         start = recipe.start - inputs.case.slices.start
-        informed = self._encode(picture[None])
+        informed, picture = informed_latents(bundle, inputs, recipe.informed_slice, recipe.start, sampling)
+        self.informed_picture = self._intensities.inverse(picture)
         self._propagation = Propagation(bundle, inputs.case.labels, informed, start, sampling, self._given())
         self._reset()
 
@@ -225,9 +227,9 @@ def open_job(recipe: Recipe, *, beside: Path | None = None, bundle: ModelBundle 
             f"The model {recipe.model.folder} is not the one that the recipe was made with; "
             "get that version of it or generate anew."
         )
-    mask, informed = recipe.mask.found(beside), recipe.informed.found(beside)
-    body = None if recipe.body is None else recipe.body.found(beside)
-    return Job(recipe, read_inputs(bundle.plan, mask, informed, body, recipe.same_patient), bundle)
+    mask = recipe.mask.found(beside)
+    informed, body = (None if file is None else file.found(beside) for file in (recipe.informed, recipe.body))
+    return Job(recipe, read_inputs(bundle.plan, mask, informed, body, recipe.same_patient, recipe.pixel_mm), bundle)
 
 
 def _model_folder(recipe: Recipe, beside: Path | None) -> Path:

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_gem3d import __version__
@@ -18,12 +19,16 @@ from napari_gem3d.device import choose_device, choose_precision
 from napari_gem3d.errors import InputError, first_problem
 from napari_gem3d.io import replacing, sha256
 from napari_gem3d.io.files import file_bytes
-from napari_gem3d.sampling.inputs import choose_slice, matching_start, read_inputs
+from napari_gem3d.io.slices import is_slice
+from napari_gem3d.sampling.donors import choose_donor, is_pool
+from napari_gem3d.sampling.inputs import Inputs, choose_slice, matching_start, read_inputs, start_at
 from napari_gem3d.sampling.solver import SolverName, check_solver
 
 FORMAT = "napari-gem3d recipe"
 FORMAT_VERSION = 1
 LARGEST_SEED = 2**32 - 1
+# In the place of a scan: the model draws the informed slice.
+GENERATED = "generated"
 # Versions of these can change the voxels.
 _LIBRARIES = ("torch", "diffusers", "numpy", "scipy")
 
@@ -100,9 +105,12 @@ class Recipe(_Part):
         "whole": a whole volume from a label map; "edit": a scan of which only what a changed label map reaches is
         generated anew.
     mask, informed, body
-        The label map, the scan of the informed slice, and the scan whose foreground is the body, if one was given.
+        The label map, the scan (or 2D image) of the informed slice, and the scan whose foreground is the body, if one
+        was given. Without `informed` the position U-Net draws the informed slice.
     informed_slice
-        Axial index in the informed scan's canonical order, 0 the lowest.
+        Axial index in the informed scan's canonical order, 0 the lowest; 0 where there is no scan.
+    pixel_mm
+        Size of a pixel if `informed` is a 2D image.
     start
         The slice it stands for, an axial index on the canonical grid of the label map (of the scan, for an edit) at
         the plan's spacing.
@@ -125,9 +133,10 @@ class Recipe(_Part):
     format_version: Literal[1] = 1
     task: Literal["whole", "edit"] = "whole"
     mask: InputFile
-    informed: InputFile
+    informed: InputFile | None
     body: InputFile | None = None
     informed_slice: int = Field(ge=0)
+    pixel_mm: float | None = Field(None, gt=0)
     start: int = Field(ge=0)
     edit: Edit | None = None
     model: ModelReference
@@ -157,7 +166,8 @@ class Recipe(_Part):
     @property
     def same_patient(self) -> bool:
         """Whether the informed slice is taken from the scan that shows the body."""
-        return self.body is not None and self.body.sha256 == self.informed.sha256
+        body, informed = self.body, self.informed
+        return body is not None and informed is not None and body.sha256 == informed.sha256
 
     def on_device(self, device: str) -> Recipe:
         """The same recipe on another device ("auto" chooses); InputError if it is not there."""
@@ -177,7 +187,9 @@ def make_recipe(
     *,
     body: Path | str | None = None,
     slice: int | None = None,
-    position: float | None = None,
+    position: float | Literal["random"] | None = None,
+    allow_own: bool = False,
+    pixel_mm: float | None = None,
     model: Path | str = "brain-flair",
     steps: int | None = None,
     solver: str | None = None,
@@ -193,11 +205,18 @@ def make_recipe(
     mask
         Label map; the result gets its grid.
     informed
-        Scan of any patient; one axial slice of it shows how the result should look.
+        Scan of any patient, one axial slice of which shows how the result should look; a folder of scans, of which
+        the seed chooses another patient's (IC in the paper); a 2D image; or "generated": the model's position U-Net
+        draws the slice (IG).
     body
         Scan of the mask's patient whose foreground is the body. Needed if the mask has no body label.
     slice, position
-        The informed slice by index (0 the lowest), or by position from 0 (lowest) to 1 (highest; default 0.5).
+        The informed slice by index (0 the lowest), or by position from 0 (lowest) to 1 (highest; default 0.5), or
+        "random": the seed chooses a slice that shows body. Generation starts at the matching slice of the label map.
+    allow_own
+        Whether the target itself may be chosen from a folder of scans.
+    pixel_mm
+        Size of a pixel of a 2D image; by default what the file says, or else fitted to the body.
     model
         Folder of a bundle, or the name of a bundled model.
     steps, solver, eta
@@ -215,23 +234,64 @@ def make_recipe(
     folder = find_bundle(model)
     plan = read_plan(folder)
     settings = drawing_settings(plan, solver, steps, eta, seed, device, precision)
-    if str(informed) == "generated" and not Path(informed).exists():
-        raise InputError(f"The model {plan.name} has no position model to make a slice; give a scan with --informed.")
-    files = {"mask": InputFile.of(mask), "informed": InputFile.of(informed)}
+    rng = np.random.default_rng(settings["seed"])
+    source = _source(informed, mask, body, rng, allow_own)
+    files = {"mask": InputFile.of(mask), "informed": None if source is None else InputFile.of(source)}
     shown = None if body is None else InputFile.of(body)
-    same_patient = shown is not None and shown.sha256 == files["informed"].sha256
-    inputs = read_inputs(plan, Path(mask), Path(informed), None if body is None else Path(body), same_patient)
-    informed_slice = choose_slice(inputs, slice, position)
+    same_patient = shown is not None and files["informed"] is not None and shown.sha256 == files["informed"].sha256
+    if source is None or is_slice(source):
+        inputs, placed = _placed(plan, mask, source, body, slice, position, pixel_mm, rng)
+    elif pixel_mm is not None:
+        raise InputError(f"{source} is a volume, which says how large its voxels are; leave the size of a pixel out.")
+    else:
+        inputs = read_inputs(plan, Path(mask), source, None if body is None else Path(body), same_patient)
+        index = _random_slice(inputs, slice, rng) if position == "random" else choose_slice(inputs, slice, position)
+        placed = {"informed_slice": index, "start": matching_start(inputs, index)}
+    if inputs.drawn and not (folder / "position_unet").is_dir():
+        raise InputError(f"The model {plan.name} has no position model to make a slice; give a scan with --informed.")
     return Recipe(
         **files,
         body=shown,
-        informed_slice=informed_slice,
-        start=matching_start(inputs, informed_slice),
+        **placed,
         model=ModelReference(folder=str(model), sha256=hash_bundle(folder)),
         plan=plan,
         versions=current_versions(),
         **settings,
     )
+
+
+def _source(
+    informed: Path | str, mask: Path | str, body: Path | str | None, rng: np.random.Generator, allow_own: bool
+) -> Path | None:
+    """The scan or picture of the informed slice; None if the model draws it."""
+    if str(informed) == GENERATED and not Path(informed).exists():
+        return None
+    return choose_donor(informed, mask, body, rng, allow_own=allow_own) if is_pool(informed) else Path(informed)
+
+
+def _placed(
+    plan: Plan,
+    mask: Path | str,
+    source: Path | None,
+    body: Path | str | None,
+    index: int | None,
+    position: float | str | None,
+    pixel_mm: float | None,
+    rng: np.random.Generator,
+) -> tuple[Inputs, dict[str, Any]]:
+    """Inputs, and the fields of the recipe, of an informed slice that comes from no volume."""
+    if index is not None:
+        raise InputError("The informed slice comes from no volume, so it has no number; give its position instead.")
+    share = 0.5 if position is None else float(rng.random()) if position == "random" else float(position)
+    inputs = read_inputs(plan, Path(mask), source, None if body is None else Path(body), False, pixel_mm, share)
+    placed = {"informed_slice": 0, "start": start_at(inputs, share)}
+    return inputs, placed if source is None else {**placed, "pixel_mm": inputs.informed.spacing[1]}
+
+
+def _random_slice(inputs: Inputs, index: int | None, rng: np.random.Generator) -> int:
+    if index is not None:
+        raise InputError("The informed slice is given both by slice and by position; give one of the two.")
+    return int(rng.choice(inputs.own.slices))
 
 
 def drawing_settings(

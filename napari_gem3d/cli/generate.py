@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import Literal
 
 from napari_gem3d.cli.progress import generate_with_progress, report
 from napari_gem3d.errors import InputError
@@ -15,12 +16,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inputs = parser.add_argument_group("what to draw")
     inputs.add_argument("--mask", type=Path, required=True, help="label map; the result gets its grid")
     inputs.add_argument(
-        "--informed", type=Path, required=True, metavar="SCAN", help="scan whose slice shows how the result should look"
+        "--informed",
+        type=Path,
+        required=True,
+        metavar="SCAN",
+        help="scan whose slice shows how the result should look; a folder of scans (the seed chooses another patient); "
+        "a 2D image; or 'generated' (the model draws the slice)",
     )
     which = inputs.add_mutually_exclusive_group()
     which.add_argument("--slice", type=int, metavar="K", help="the informed slice, counted from the lowest (0)")
     which.add_argument(
-        "--position", type=float, metavar="P", help="the informed slice, 0 lowest to 1 highest (default: 0.5)"
+        "--position",
+        type=position,
+        metavar="P",
+        help="the informed slice, 0 lowest to 1 highest, or 'random' (default: 0.5)",
+    )
+    inputs.add_argument(
+        "--allow-own", action="store_true", help="from a folder of scans, the patient's own may be chosen too"
+    )
+    inputs.add_argument(
+        "--pixel-mm",
+        type=float,
+        metavar="MM",
+        help="size of a pixel of a 2D image (default: what it says, or fitted to the body)",
     )
     inputs.add_argument(
         "--body",
@@ -41,6 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--keep-partial", action="store_true", help="on Ctrl-C, write the slices finished so far")
 
 
+def position(text: str) -> float | Literal["random"]:
+    """A position on the command line."""
+    return "random" if text == "random" else float(text)
+
+
 def run(options: argparse.Namespace) -> int:
     """Generate, and write the result with its recipe."""
     started = time.monotonic()
@@ -56,6 +79,8 @@ def run(options: argparse.Namespace) -> int:
         body=options.body,
         slice=options.slice,
         position=options.position,
+        allow_own=options.allow_own,
+        pixel_mm=options.pixel_mm,
         model=options.model,
         steps=options.steps,
         solver=options.solver,

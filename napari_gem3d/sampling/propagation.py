@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
 from threading import Event
 
 import numpy as np
@@ -162,12 +161,16 @@ class Propagation:
 
 
 def batches(windows: tuple[Window, ...]) -> Iterator[tuple[Window, ...]]:
-    """Group a plan into batches: the first window, then one up and one down together while both last.
+    """Group a plan into batches of one or two windows of equal length that do not need each other's slices.
 
-    The two directions do not need each other, and all windows of a plan have the same length.
+    In a plan for a whole volume that is the first window, then one up and one down together while both last.
     """
-    yield windows[:1]
-    up = [window for window in windows if window.direction == "up"]
-    down = [window for window in windows if window.direction == "down"]
-    for pair in zip_longest(up, down):
-        yield tuple(window for window in pair if window is not None)
+    batch: list[Window] = []
+    for window in windows:
+        needed = {*window.known, window.informed}
+        apart = all(needed.isdisjoint(other.new) and len(other.slices) == len(window.slices) for other in batch)
+        if batch and (len(batch) == 2 or not apart):
+            yield tuple(batch)
+            batch = []
+        batch.append(window)
+    yield tuple(batch)

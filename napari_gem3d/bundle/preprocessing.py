@@ -12,7 +12,7 @@ from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
 from napari_gem3d.grid import Grid
-from napari_gem3d.labels import LabelMap
+from napari_gem3d.labels import Label, LabelMap
 from napari_gem3d.volume import Volume, resample
 
 # The U-Nets halve the latent grid twice; a box grown beyond the plan's size stays divisible all the way down.
@@ -112,6 +112,13 @@ def canonical_grid(plan: Plan, grid: Grid) -> Grid:
     return grid.canonical().with_spacing(plan.spacing) if plan.framing == "crop" else grid.canonical()
 
 
+def body_label(plan: Plan) -> Label:
+    """The label of the body; InputError if the plan has none."""
+    if plan.labels.body is None:
+        raise InputError(f"The model {plan.name} has no body label; use a bundle whose label table names one.")
+    return plan.labels.body
+
+
 def prepare_labels(plan: Plan, mask: LabelMap, body: Volume | None = None) -> Case:
     """Bring a label map to the plan's grid, add the body, and crop to it.
 
@@ -135,9 +142,7 @@ def prepare_labels(plan: Plan, mask: LabelMap, body: Volume | None = None) -> Ca
         If there are values that the table does not name, no body is known, or map and scan do not overlap.
     """
     mask.check_values(plan.labels)
-    label = plan.labels.body
-    if label is None:
-        raise InputError(f"The model {plan.name} has no body label; use a bundle whose label table names one.")
+    label = body_label(plan)
     grid = canonical_grid(plan, mask.grid)
     labels = resample(mask, grid, order=0).voxels.astype(np.uint8)
     if not (labels == label.value).any():

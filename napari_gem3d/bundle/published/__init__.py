@@ -1,1 +1,1 @@
-"""Import of checkpoints in the layout of the published GEM-3D weights (latent diffusion's code base)."""
+"""Import of checkpoints in the layout of the published GEM-3D weights (that of latent diffusion)."""

@@ -75,11 +75,12 @@ class Checkpoint:
         InputError
             If the checkpoint has none, or not of all tensors.
         """
+        flat = {name: "diffusion_model" + name.replace(".", "") for name in self.unet}
         if not self.ema:
             raise InputError(
-                f"{self.path} has no EMA weights ({EMA}*, {len(self.unet)} missing); convert its plain weights."
+                f"{self.path} has no EMA weights: it lacks {EMA}{next(iter(flat.values()))} ({len(flat)} missing); "
+                "convert its plain weights."
             )
-        flat = {name: "diffusion_model" + name.replace(".", "") for name in self.unet}
         missing = [name for name, key in flat.items() if key not in self.ema]
         extra = sorted(self.ema.keys() - set(flat.values()) - {"decay", "num_updates"})
         if missing or extra:

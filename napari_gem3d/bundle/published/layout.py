@@ -90,6 +90,14 @@ def vote(values: Iterable[Any], default: Any = None) -> Any:
     return counts.most_common(1)[0][0] if counts else default
 
 
+def unet_kind(names: Iterable[str]) -> Kind:
+    """Which of the three models a U-Net is, by the names of its tensors."""
+    found = list(names)
+    if any(mark in name for name in found for mark in _VOLUMETRIC):
+        return "volume"
+    return "position" if any(".transformer_blocks." in name for name in found) else "slice"
+
+
 def unet_layout(shapes: Shapes, latent_channels: int) -> UNetLayout | None:
     """Hyper-parameters of a U-Net.
 
@@ -109,7 +117,7 @@ def unet_layout(shapes: Shapes, latent_channels: int) -> UNetLayout | None:
     widths = [vote(width for block in level for width in _block_widths(shapes, block)) for level in levels]
     if not levels or None in widths:
         return None
-    kind = _kind(shapes)
+    kind = unet_kind(shapes)
     concatenated = latent_channels if kind == "position" else 3 * latent_channels
     depths = Counter(place for place, _ in _transformers(shapes))
     return UNetLayout(
@@ -155,12 +163,6 @@ def vae_layout(shapes: Shapes) -> VAELayout | None:
         inner=inner_channels,
         latent=vote(latent, inner_channels),
     )
-
-
-def _kind(shapes: Shapes) -> Kind:
-    if any(mark in name for name in shapes for mark in _VOLUMETRIC):
-        return "volume"
-    return "position" if any(".transformer_blocks." in name for name in shapes) else "slice"
 
 
 def _levels(shapes: Shapes) -> list[list[str]]:

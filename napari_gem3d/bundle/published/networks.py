@@ -10,7 +10,15 @@ from diffusers import UNet2DModel
 from torch import Tensor, nn
 
 from napari_gem3d.bundle.published.checkpoint import UNET, VAE, Checkpoint
-from napari_gem3d.bundle.published.layout import NORM_GROUPS, Kind, UNetLayout, VAELayout, unet_layout, vae_layout
+from napari_gem3d.bundle.published.layout import (
+    NORM_GROUPS,
+    Kind,
+    UNetLayout,
+    VAELayout,
+    unet_kind,
+    unet_layout,
+    vae_layout,
+)
 from napari_gem3d.bundle.published.names import Piece, differences, translate, unet_pieces, vae_pieces
 from napari_gem3d.errors import InputError
 from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
@@ -34,6 +42,11 @@ class UNet:
 
     kind: Kind
     network: SliceUNet | VolumeUNet | PositionUNet
+
+
+def kind_of(checkpoint: Checkpoint) -> Kind:
+    """Which of the three models a checkpoint is of, told by the names of its tensors."""
+    return unet_kind(checkpoint.unet)
 
 
 def import_vae(checkpoint: Checkpoint, scale: float) -> SliceVAE | None:

@@ -14,7 +14,7 @@ from napari_gem3d.bundle import load_bundle
 from napari_gem3d.cli.train import main
 from napari_gem3d.errors import InputError
 from napari_gem3d.training.cache import Cache, find_cases, prepare
-from napari_gem3d.training.config import TrainingConfig, load_config
+from napari_gem3d.training.config import PositionSettings, TrainingConfig, load_config
 from napari_gem3d.training.latents import LatentBatches
 from napari_gem3d.training.run import TrainingRun
 
@@ -32,6 +32,7 @@ def test_all_stages_end_in_a_bundle_that_loads(finished: Path) -> None:
     assert bundle.vae is not None
     assert bundle.slice_unet is not None
     assert bundle.volume_unet is not None
+    assert bundle.position_unet is not None
     assert bundle.plan.labels.body is not None
     assert [label.name for label in bundle.plan.labels.labels] == ["yolk", "brain"]
     assert len(bundle.plan.latents.mean) == bundle.plan.latents.channels == 4
@@ -39,7 +40,7 @@ def test_all_stages_end_in_a_bundle_that_loads(finished: Path) -> None:
 
 
 def test_stages_leave_history_pictures_and_checkpoint(finished: Path) -> None:
-    for stage in ("vae", "slice", "volume"):
+    for stage in ("vae", "slice", "volume", "position"):
         history = json.loads((finished / stage / "history.json").read_text())
         assert history[-1]["step"] == 4
         assert np.isfinite(history[-1]["loss"])
@@ -57,6 +58,45 @@ def test_the_volume_stage_leaves_the_spatial_tensors_alone(finished: Path) -> No
     assert all(torch.equal(spatial[name], inflated[name]) for name in spatial)
     convolution = next(value for name, value in inflated.items() if name.endswith("slices.weight"))
     assert not torch.equal(convolution, torch.nn.init.dirac_(torch.empty_like(convolution)))
+
+
+def stage_again(finished: Path, dataset: Path, config: TrainingConfig, folder: Path, stage: str) -> Path:
+    """Run a stage anew in a copy of a finished run; returns the copy's bundle."""
+    shutil.copytree(finished, folder)
+    TrainingRun(dataset, folder, config).run(stage)
+    return folder / "bundle"
+
+
+def test_a_stage_run_again_keeps_the_networks_that_still_fit(
+    finished: Path, dataset: Path, tiny: TrainingConfig, tmp_path: Path
+) -> None:
+    position = (finished / "bundle" / "position_unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+    polished = tiny.model_copy(update={"vae": tiny.vae.model_copy(update={"train_encoder": False})})
+    for stage, config, kept in (
+        ("vae", polished, {"vae", "slice_unet", "volume_unet", "position_unet"}),
+        ("vae", tiny, {"vae"}),
+        ("slice", tiny, {"vae", "slice_unet", "position_unet"}),
+        ("volume", tiny, {"vae", "slice_unet", "volume_unet", "position_unet"}),
+    ):
+        folder = tmp_path / f"{stage}-{len(kept)}"
+        bundle = stage_again(finished, dataset, config, folder, stage)
+        assert {path.name for path in bundle.iterdir() if path.is_dir()} == kept
+        if "position_unet" in kept:
+            assert (bundle / "position_unet" / "diffusion_pytorch_model.safetensors").read_bytes() == position
+        load_bundle(bundle)
+
+
+def test_the_position_unet_learns_where_slices_lie(finished: Path) -> None:
+    bundle = load_bundle(finished / "bundle")
+    batch = LatentBatches(Cache(finished), bundle.plan, "train", PositionSettings()).positions(
+        np.random.default_rng(0), 40
+    )
+    assert batch.conditions.shape[1] == 0 and batch.latents.shape[0] == 40 == batch.windows
+    assert -1 <= batch.positions.min() < -0.5 and 0.5 < batch.positions.max() <= 1
+    assert bundle.position_unet is not None
+    x, t = batch.latents[:2], torch.full((2,), 500)
+    low, high = (bundle.position_unet(x, t, torch.full((2,), position)) for position in (0.1, 0.9))
+    assert low.shape == x.shape and not torch.allclose(low, high)
 
 
 def test_latents_have_unit_scale_and_the_split_is_by_patient(finished: Path) -> None:

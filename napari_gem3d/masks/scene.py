@@ -1,0 +1,206 @@
+"""Scene: a label map taken apart into the lesion and what lies under it, so that operations move only the lesion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_gem3d.errors import InputError
+from napari_gem3d.foreground import foreground
+from napari_gem3d.grid import FloatArray
+from napari_gem3d.labels import Label, LabelMap, LabelTable
+from napari_gem3d.masks.operations import Selection
+from napari_gem3d.masks.patch import Patch, bounding_box, centroid
+from napari_gem3d.volume import Volume
+
+Body = Volume | NDArray[np.bool_]
+
+
+@dataclass
+class Scene:
+    """A label map during an edit.
+
+    Attributes
+    ----------
+    labels
+        As they were.
+    table
+        The map's, or every value a lesion.
+    base
+        (Z, Y, X): the map without the lesion.
+    patch
+        The lesion.
+    body
+        (Z, Y, X) where the lesion may be; None if only the field of view limits it.
+    free
+        Values of `base` that the lesion may cover.
+    lost
+        Number of voxels of each label that were cut off so far.
+    outside, covered
+        Those of them that would have left the body, and those that would have covered a label, by its value.
+    """
+
+    labels: LabelMap
+    table: LabelTable
+    base: NDArray[Any]
+    patch: Patch
+    body: NDArray[np.bool_] | None
+    free: tuple[int, ...]
+    lost: dict[int, int] = field(default_factory=dict)
+    outside: int = 0
+    covered: dict[int, int] = field(default_factory=dict)
+
+    def body_centroid(self) -> FloatArray:
+        """Middle of the body (R, A, S) in mm; InputError if nothing says where the body is."""
+        if self.body is None:
+            raise InputError(
+                f"{_name(self.labels)} does not say where the body is, of which the middle is needed; give a map with "
+                "a body label, the patient's scan as body, or another centre."
+            )
+        return centroid(self.body, self.labels.grid)
+
+    def place(self, patch: Patch, what: str) -> None:
+        """Take `patch` as the lesion, cut to the body and to what it may cover.
+
+        Parameters
+        ----------
+        patch
+            Before it is cut.
+        what
+            Words for the operation, for the error.
+
+        Raises
+        ------
+        InputError
+            If nothing is left of it.
+        """
+        if patch.empty:
+            raise InputError(f"{what} leaves nothing of the lesion; choose a smaller value, or remove the lesion.")
+        outer, inner = patch.overlap()
+        under = self.base[outer]
+        inside = np.ones(under.shape, bool) if self.body is None else self.body[outer]
+        allowed = np.zeros(patch.voxels.shape, bool)
+        allowed[inner] = inside & np.isin(under, self.free)
+        kept = replace(patch, voxels=np.where(allowed, patch.voxels, 0).astype(patch.voxels.dtype))
+        if kept.empty:
+            raise InputError(
+                f"{what} takes the lesion out of the body or onto other labels entirely; choose another place."
+            )
+        remaining = kept.counts()
+        for value, count in patch.counts().items():
+            self.lost[value] = self.lost.get(value, 0) + count - remaining.get(value, 0)
+        blocked = under[(patch.voxels[inner] > 0) & inside & ~allowed[inner]]
+        for value, count in zip(*np.unique(blocked, return_counts=True), strict=True):
+            self.covered[int(value)] = self.covered.get(int(value), 0) + int(count)
+        self.outside += int(np.count_nonzero(patch.voxels) - np.count_nonzero(kept.voxels)) - blocked.size
+        self.patch = Patch.of(kept.voxels, kept.lattice, kept.start)
+
+    def merge(self) -> None:
+        """Put the lesion down where it is; the scene then has none."""
+        self.base = self.merged()
+        self.patch = Patch.of(np.zeros((1, 1, 1), self.base.dtype), self.labels.grid)
+
+    def merged(self) -> NDArray[Any]:
+        """The whole map (Z, Y, X) with the lesion where it is now."""
+        outer, inner = self.patch.overlap()
+        out, lesion = self.base.copy(), self.patch.voxels[inner]
+        np.copyto(out[outer], lesion, where=lesion != 0)
+        return out
+
+
+def open_scene(labels: LabelMap, select: Selection, body: Body | None, host: Sequence[str | int]) -> Scene:
+    """Take a label map apart.
+
+    Parameters
+    ----------
+    labels
+        The map; values without a table are all lesions.
+    select
+        What is the lesion.
+    body
+        The patient's scan, whose foreground is the body, or a (Z, Y, X) array on the map's grid; not used if the map
+        has a body label.
+    host
+        Names or values of labels in which the lesion lies: it may cover them, and what it leaves becomes the first of
+        them. Without any it lies in the body.
+
+    Raises
+    ------
+    InputError
+        If the map has values that its table does not name, or selection, host or body do not fit.
+    """
+    table = labels.table or LabelTable.from_values(labels.values())
+    labels.check_values(table)
+    hosts = tuple(find_label(table, key).value for key in host)
+    own = table.body
+    has_body = own is not None and bool((labels.voxels == own.value).any())
+    if select.everything:
+        patch = Patch(labels.voxels, (0, 0, 0), labels.grid)
+        inside = labels.voxels != 0 if has_body else None
+        return Scene(labels, table, np.zeros_like(labels.voxels), patch, inside, (0,))
+    lesion, box = select_lesion(labels, table, select)
+    fill = hosts[0] if hosts else own.value if has_body and own is not None else 0
+    base = labels.voxels.copy()
+    base[box][lesion] = fill
+    start = (box[0].start, box[1].start, box[2].start)
+    patch = Patch(np.where(lesion, labels.voxels[box], 0).astype(base.dtype), start, labels.grid)
+    free = {fill, own.value, *hosts} if has_body and own is not None else {0, *hosts}
+    # Everything labelled lies inside the body, even where a scan's foreground is a little smaller.
+    inside = labels.voxels != 0
+    if not has_body:
+        if body is None:
+            return Scene(labels, table, base, patch, None, tuple(free))
+        inside |= _body_of(body, labels)
+    return Scene(labels, table, base, patch, inside, tuple(free))
+
+
+def find_label(table: LabelTable, key: str | int) -> Label:
+    """A label by its name or value; InputError if there is none."""
+    if isinstance(key, str) and key.isdecimal() and key not in [label.name for label in table]:
+        key = int(key)
+    return table.by_value(key) if isinstance(key, int) else table.by_name(key)
+
+
+def select_lesion(
+    labels: LabelMap, table: LabelTable, select: Selection
+) -> tuple[NDArray[np.bool_], tuple[slice, slice, slice]]:
+    """The lesion's voxels in the smallest box about them, and the box; a box of one false voxel if there is none."""
+    chosen = tuple(find_label(table, key) for key in select.labels) or table.lesions
+    body = next((label for label in chosen if label.meaning == "body"), None)
+    if body is not None:
+        raise InputError(f"'{body.name}' is the body, not a lesion; choose other labels, or everything.")
+    voxels = np.isin(labels.voxels, [label.value for label in chosen])
+    box = bounding_box(voxels)
+    if box is None:
+        return np.zeros((1, 1, 1), bool), (slice(0, 1), slice(0, 1), slice(0, 1))
+    lesion = voxels[box]
+    if select.near is not None:
+        parts, _ = ndimage.label(lesion, structure=np.ones((3, 3, 3)))
+        at = np.argwhere(lesion)
+        world = labels.grid.index_to_world(at + [part.start for part in box])
+        nearest = at[np.linalg.norm(world - select.near, axis=1).argmin()]
+        lesion = parts == parts[tuple(nearest)]
+    return lesion, box
+
+
+def _body_of(body: Body, labels: LabelMap) -> NDArray[np.bool_]:
+    if isinstance(body, Volume):
+        if not body.grid.overlaps(labels.grid):
+            raise InputError(
+                f"The body's scan {body.source or ''} does not overlap {_name(labels).lower()} in the patient's space; "
+                "give the scan that the map was drawn on."
+            )
+        inside = LabelMap(foreground(body), body.affine, source=body.source)
+        return inside.aligned_to(labels.grid).voxels.astype(bool)
+    if body.shape != labels.shape:
+        raise InputError(f"The body has the shape {body.shape}, the label map {labels.shape}; give one on its grid.")
+    return body.astype(bool)
+
+
+def _name(labels: LabelMap) -> str:
+    return f"The label map {labels.source}" if labels.source else "The label map"

@@ -97,15 +97,15 @@ def read_inputs(
         case = prepare_labels(plan, labels, shown)
         scan = _stand_in(plan, case) if shown is None else shown
         inside = foreground(scan)
-        return Inputs(labels, case, scan, inside, _own_case(plan, scan, inside), shown is not None, drawn=True)
+        return Inputs(labels, case, scan, inside, own_case(plan, scan, inside), shown is not None, drawn=True)
     if is_slice(informed):
         return _with_picture(plan, labels, mask, informed, body, pixel_mm, position)
     scan = read_volume(informed)
-    _check_modality(plan, scan)
+    check_modality(plan, scan)
     shown = None if body is None else _shown(body, mask, labels, scan if same_patient else None)
     case = prepare_labels(plan, labels, shown)
     inside = foreground(scan)
-    return Inputs(labels, case, scan, inside, _own_case(plan, scan, inside), same_patient)
+    return Inputs(labels, case, scan, inside, own_case(plan, scan, inside), same_patient)
 
 
 def _shown(body: Path, mask: Path, labels: LabelMap, scan: Volume | None = None) -> Volume:
@@ -140,7 +140,7 @@ def _with_picture(
     shown = None if body is None else _shown(body, mask, labels)
     case = prepare_labels(plan, labels, shown)
     scan = read_slice(picture, pixel_mm)
-    _check_modality(plan, scan)
+    check_modality(plan, scan)
     if plan.intensity.kind == "window" and scan.voxels.dtype == np.uint8:
         raise InputError(f"{picture} has grey values, not HU; give a NIfTI or DICOM slice to a model of CT.")
     inside = foreground(scan)
@@ -151,10 +151,11 @@ def _with_picture(
         length = float(np.ptp(np.flatnonzero(beside.any(axis=1))) + 1) * plan.spacing[1]
         fitted = length / float(np.ptp(np.flatnonzero(inside.any(axis=(0, 2)))) + 1)
         return _with_picture(plan, labels, mask, picture, body, fitted, position)
-    return Inputs(labels, case, scan, inside, _own_case(plan, scan, inside), same_patient=False)
+    return Inputs(labels, case, scan, inside, own_case(plan, scan, inside), same_patient=False)
 
 
-def _check_modality(plan: Plan, scan: Volume) -> None:
+def check_modality(plan: Plan, scan: Volume) -> None:
+    """Raise InputError if the model does not draw scans of this kind."""
     modality = "CT" if is_ct(scan) else scan.modality
     if modality and modality != plan.modality:
         raise InputError(
@@ -163,7 +164,8 @@ def _check_modality(plan: Plan, scan: Volume) -> None:
         )
 
 
-def _own_case(plan: Plan, scan: Volume, inside: NDArray[np.bool_]) -> Case:
+def own_case(plan: Plan, scan: Volume, inside: NDArray[np.bool_]) -> Case:
+    """The body of a scan, its foreground `inside` (Z, Y, X), with the scan's own distance between slices."""
     body = plan.labels.body
     value = 1 if body is None else body.value
     own_plan = plan.model_copy(update={"spacing": (scan.grid.canonical().spacing[0], *plan.spacing[1:])})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -82,7 +82,7 @@ class Job:
         self.recipe, self.inputs = recipe, inputs
         self.grid: Grid = inputs.case.grid
         self.total = self.grid.shape[0]
-        self.todo: range = inputs.case.slices
+        self.todo: Sequence[int] = inputs.case.slices
         self._device = torch.device(recipe.device)
         bundle.to(self._device)
         self._vae = bundle.vae
@@ -186,7 +186,7 @@ class Job:
         return Volume(as_dtype(voxels, scan.voxels.dtype), mask.affine, scan.modality, meta=mask.meta)
 
 
-def as_dtype(voxels: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+def as_dtype(voxels: NDArray[np.floating[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Intensities of any shape in another dtype, rounded and clipped to its range where it holds whole numbers."""
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
@@ -227,6 +227,10 @@ def open_job(recipe: Recipe, *, beside: Path | None = None, bundle: ModelBundle 
             f"The model {recipe.model.folder} is not the one that the recipe was made with; "
             "get that version of it or generate anew."
         )
+    if recipe.edit is not None:
+        from napari_gem3d.sampling.edit import open_edit
+
+        return open_edit(recipe, bundle, beside)
     mask = recipe.mask.found(beside)
     informed, body = (None if file is None else file.found(beside) for file in (recipe.informed, recipe.body))
     return Job(recipe, read_inputs(bundle.plan, mask, informed, body, recipe.same_patient, recipe.pixel_mm), bundle)
@@ -291,7 +295,7 @@ def run_recipe(
             progress(part)
     if job.finished:
         return write_result(job, out)
-    if keep_partial and job.generated[job.todo.start : job.todo.stop].any():
+    if keep_partial and job.generated[list(job.todo)].any():
         suffix = ".nii.gz" if out.name.endswith(".gz") else ".nii"
         return write_result(job, out.with_name(f"{out.name.removesuffix(suffix)}.partial{suffix}"))
     return None

@@ -166,8 +166,8 @@ class Recipe(_Part):
     @property
     def same_patient(self) -> bool:
         """Whether the informed slice is taken from the scan that shows the body."""
-        body, informed = self.body, self.informed
-        return body is not None and informed is not None and body.sha256 == informed.sha256
+        shown = self.body if self.edit is None else self.edit.image
+        return shown is not None and self.informed is not None and shown.sha256 == self.informed.sha256
 
     def on_device(self, device: str) -> Recipe:
         """The same recipe on another device ("auto" chooses); InputError if it is not there."""

@@ -1,0 +1,138 @@
+"""Local edit: a scan in which only what a changed label map reaches is generated anew.
+
+The scan is the known part all the way: slices that the edit does not reach are the known slices of the windows, and
+within the slices that it does reach, the scan's latents replace what the network predicts at every step, softly
+towards the change (latent blending). After decoding, voxels are blended into the scan in the same manner. Voxels that
+are further from the change than the margin are the scan's own, bit by bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from napari_gem3d.bundle import ModelBundle
+from napari_gem3d.bundle.preprocessing import prepare_scan
+from napari_gem3d.sampling.edit_inputs import EditInputs, read_edit_inputs
+from napari_gem3d.sampling.job import Job, as_dtype
+from napari_gem3d.sampling.propagation import Given
+from napari_gem3d.sampling.recipe import Recipe
+from napari_gem3d.sampling.windows import Window, plan_edit_windows, plan_windows
+from napari_gem3d.volume import Volume, resample
+
+
+class EditJob(Job):
+    """One local edit, ready to run; `open_job` makes it of a recipe whose task is "edit".
+
+    Its parts hold the slices that the edit does not reach first, as the scan has them, then those that it reaches,
+    already blended into the scan. `grid` is the canonical grid of the scan at the plan's spacing.
+    """
+
+    def __init__(self, recipe: Recipe, inputs: EditInputs, bundle: ModelBundle) -> None:
+        self._edit, self._bundle = inputs, bundle
+        whole = inputs.case.grid
+        self._scan = resample(inputs.image, whole).voxels.astype(np.float32)
+        self._weight = resample(Volume(inputs.box_weight, inputs.case.box.affine), whole).voxels
+        super().__init__(recipe, inputs, bundle)
+        # The informed slice may come from another scan; what is drawn has the intensities of the edited one.
+        self._intensities = inputs.intensities
+
+    def _given(self) -> Given:
+        """The scan's latents where windows need them, and how much of them stays."""
+        case, plan = self._edit.case, self._bundle.plan
+        bottom = case.slices.start
+        runs = _runs(self._edit.reach - bottom, plan.window)
+        self.todo = [bottom + i for run in runs for i in run]
+        windows = self._windows(runs)
+        needed = sorted({i for window in windows for i in window.slices})
+        latents: Tensor | None = None
+        for run in _runs(needed, 1):
+            box = case.box.box((run.start, 0, 0), (len(run), *case.box.shape[1:]))
+            encoded = self._encode(prepare_scan(plan, self._edit.image, box, self._edit.image_inside))
+            if latents is None:
+                latents = torch.zeros((len(case.slices), *encoded.shape[1:]), device=self._device)
+            latents[run.start : run.stop] = encoded
+        assert latents is not None, "an edit has windows"
+        weight = torch.from_numpy(self._edit.box_weight)[:, None]
+        keep = 1 - functional.max_pool2d(weight, plan.latents.factor)
+        return Given(latents, keep, windows)
+
+    def _windows(self, runs: Sequence[range]) -> tuple[Window, ...]:
+        """Windows for runs of slices, counted from the lowest with body."""
+        plan, bottom, recipe = self._bundle.plan, self._edit.case.slices.start, self.recipe
+        count = len(self._edit.case.slices)
+        if runs[0] == range(count):
+            return plan_windows(count, recipe.start - bottom, plan.window, plan.overlap)
+        windows = [
+            window
+            for run in runs
+            for window in plan_edit_windows(count, run.start, run.stop - 1, plan.window, plan.overlap)
+        ]
+        if recipe.edit is None or recipe.edit.own_neighbours:
+            return tuple(windows)
+        generated = {i for run in runs for i in run}
+        # Instead of the scan's own slices beside the edit, the chosen one informs.
+        return tuple(w if w.informed in generated else replace(w, direction="first") for w in windows)
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._voxels, self._drawn = self._scan.copy(), self._scan.copy()
+
+    def _place(self, first: int, slices: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Blend generated slices into the scan."""
+        part = slice(first, first + len(slices))
+        self._drawn[part] = slices
+        self._voxels[part] = self._scan[part] + self._weight[part] * (slices - self._scan[part])
+        return self._voxels[part].copy()
+
+    def result(self) -> Volume:
+        """The scan with what is edited so far.
+
+        Returns
+        -------
+        Volume
+            On the scan's own grid, in its dtype and intensity units. Voxels beyond the margin are the scan's own.
+        """
+        scan, weight = self._edit.image, self._edit.weight
+        reached = [np.flatnonzero(weight.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+        part = tuple(slice(where[0], where[-1] + 1) for where in reached)
+        box = scan.grid.box([where[0] for where in reached], weight[part].shape)
+        share = weight[part]
+        if not self.finished:
+            done = np.broadcast_to(self.generated[:, None, None], self.grid.shape)
+            share = share * resample(Volume(done, self.grid.affine), box, order=0).voxels
+        drawn = resample(Volume(self._drawn, self.grid.affine), box).voxels
+        voxels = scan.voxels.copy()
+        own = voxels[part].astype(np.float64)
+        blended = as_dtype(own + share * (drawn - own), voxels.dtype)
+        voxels[part] = np.where(share > 0, blended, voxels[part])
+        return Volume(voxels, scan.affine, scan.modality, meta=scan.meta)
+
+
+def _runs(slices: Sequence[int] | NDArray[np.intp], gap: int) -> list[range]:
+    """Ascending slices as runs; those with fewer than `gap` slices between them are one run.
+
+    Windows about runs that are at least a window apart have no slice in common.
+    """
+    runs: list[range] = []
+    for i in map(int, slices):
+        if runs and i - runs[-1].stop < gap:
+            runs[-1] = range(runs[-1].start, i + 1)
+        else:
+            runs.append(range(i, i + 1))
+    return runs
+
+
+def open_edit(recipe: Recipe, bundle: ModelBundle, beside: Path | None) -> EditJob:
+    """Read and check what the recipe of an edit names; see `open_job`."""
+    assert recipe.edit is not None, "the caller has looked"
+    image, before, after = (file.found(beside) for file in (recipe.edit.image, recipe.mask, recipe.edit.edited))
+    informed = None if recipe.informed is None or recipe.same_patient else recipe.informed.found(beside)
+    return EditJob(recipe, read_edit_inputs(bundle.plan, image, before, after, recipe.edit.margin_mm, informed), bundle)

@@ -1,0 +1,111 @@
+"""The recipe of a local edit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from napari_gem3d.bundle.store import find_bundle, hash_bundle, read_plan
+from napari_gem3d.sampling.edit_inputs import EditInputs, read_edit_inputs
+from napari_gem3d.sampling.inputs import choose_slice, matching_start
+from napari_gem3d.sampling.recipe import (
+    Edit,
+    InputFile,
+    ModelReference,
+    Recipe,
+    current_versions,
+    drawing_settings,
+)
+
+MARGIN_MM = 5.0
+
+
+def make_edit_recipe(
+    image: Path | str,
+    mask: Path | str,
+    edited: Path | str,
+    *,
+    margin_mm: float = MARGIN_MM,
+    informed: Path | str | None = None,
+    slice: int | None = None,
+    position: float | None = None,
+    model: Path | str = "brain-flair",
+    steps: int | None = None,
+    solver: str | None = None,
+    eta: float = 0.0,
+    seed: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Recipe:
+    """Check everything that a local edit needs and write down what it will do.
+
+    Parameters
+    ----------
+    image
+        The scan to edit.
+    mask, edited
+        Its label map as it is, and as it shall be. Lesions may be added, changed, moved or removed; background
+        inside the body means body.
+    margin_mm
+        How far from changed labels voxels may change, mm. All others stay as they are.
+    informed
+        A scan whose slice shows how the changed part should look. By default the scan's own slices next to the edit
+        do.
+    slice, position
+        The informed slice by index (0 the lowest), or by position from 0 (lowest) to 1 (highest), of `informed`, or
+        else of the scan itself. By default the position of the edit.
+    model
+        Folder of a bundle, or the name of a bundled model.
+    steps, solver, eta, seed, device, precision
+        As for `make_recipe`.
+
+    Raises
+    ------
+    InputError
+        If an input cannot be used, the label maps do not differ inside the body, or a value is out of range.
+    """
+    folder = find_bundle(model)
+    plan = read_plan(folder)
+    settings = drawing_settings(plan, solver, steps, eta, seed, device, precision)
+    shown = InputFile.of(image)
+    chosen = shown if informed is None else InputFile.of(informed)
+    other = None if informed is None or chosen.sha256 == shown.sha256 else Path(informed)
+    inputs = read_edit_inputs(plan, Path(image), Path(mask), Path(edited), margin_mm, other)
+    neighbours = informed is None and slice is None and position is None
+    if neighbours:
+        start = nearest_untouched(inputs)
+        index = matching_index(inputs, start)
+    else:
+        middle = float(inputs.reach.mean()) / max(inputs.case.grid.shape[0] - 1, 1)
+        index = choose_slice(inputs, slice, middle if slice is None and position is None else position)
+        start = matching_start(inputs, index)
+    return Recipe(
+        task="edit",
+        mask=InputFile.of(mask),
+        informed=chosen,
+        informed_slice=index,
+        start=start,
+        edit=Edit(image=shown, edited=InputFile.of(edited), margin_mm=margin_mm, own_neighbours=neighbours),
+        model=ModelReference(folder=str(model), sha256=hash_bundle(folder)),
+        plan=plan,
+        versions=current_versions(),
+        **settings,
+    )
+
+
+def nearest_untouched(inputs: EditInputs) -> int:
+    """Slice of the case's grid that the edit leaves alone, nearest to it; the least changed one if it reaches all."""
+    reach, slices = inputs.reach, inputs.case.slices
+    outside = np.setdiff1d(slices, reach)
+    if not outside.size:
+        return slices.start + int(inputs.box_weight.sum(axis=(1, 2)).argmin())
+    return int(min(outside, key=lambda i: int(np.abs(reach - i).min())))
+
+
+def matching_index(inputs: EditInputs, start: int) -> int:
+    """Axial index, in the scan's canonical order, of the slice nearest to a slice of the case's grid."""
+    ours, theirs = inputs.case.grid, inputs.own.grid
+    middle = (start, ours.shape[1] / 2, ours.shape[2] / 2)
+    index = round(float(theirs.world_to_index(ours.index_to_world([middle]))[0, 0]))
+    return min(max(index, inputs.own.slices.start), inputs.own.slices.stop - 1)

@@ -322,13 +322,13 @@ def _stored(bundle: ModelBundle, dtype: torch.dtype) -> dict[str, tuple[Mapping[
         if _inflates(volume, bundle.slice_unet, dtype):
             stored["volume_unet"] = {**config, "inflates": "slice_unet"}, dict(volume.volumetric_parameters())
         else:
-            stored["volume_unet"] = {**config, "unet": _public(volume.unet.config)}, volume.state_dict()
+            stored["volume_unet"] = {**config, "unet": _public(volume.config)}, volume.state_dict()
     return stored
 
 
 def _inflates(volume: VolumeUNet, slices: SliceUNet | None, dtype: torch.dtype) -> bool:
     """Whether a volume U-Net's 2D tensors are, as stored, those of a slice U-Net."""
-    if slices is None or _public(volume.unet.config) != _public(slices.unet.config):
+    if slices is None or _public(volume.config) != _public(slices.unet.config):
         return False
     inflated = volume.unet.state_dict()
     return all(

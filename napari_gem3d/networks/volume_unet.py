@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
@@ -132,6 +132,12 @@ class VolumeUNet(nn.Module):
                 elif isinstance(child, Attention):
                     child.set_processor(InflatedAttention(child, count, norm_at))
         return cls(unet, count, norm_at)
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Configuration of the slice U-Net that it inflates."""
+        unet: Any = self.unet
+        return dict(unet.config)
 
     def volumetric_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield name and parameter of the layers along the slices, the only ones stage 2 trains."""

@@ -210,7 +210,8 @@ def _plan(
     networks: dict[Kind, SliceUNet | VolumeUNet | PositionUNet],
 ) -> Plan:
     channels = vae.latent_channels
-    levels = max(len(network.unet.config["block_out_channels"]) for network in networks.values())
+    unets: list[Any] = [network.unet for network in networks.values()]
+    levels = max(len(unet.config["block_out_channels"]) for unet in unets)
     multiple = vae.factor * 2 ** (levels - 1)
     size = -(-SIZE // multiple) * multiple
     fields: dict[str, Any] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -185,7 +186,11 @@ def _same(shapes: Shapes, target: str, source: str, pointwise: int = 0) -> Itera
         if ours in shapes:
             shape = tuple(shapes[ours])
             axes = pointwise if len(shape) == 2 else 0
-            yield Piece(f"{source}.{part}", shape + (1,) * axes, (ours,), lambda t, shape=shape: (t.reshape(shape),))
+            yield Piece(f"{source}.{part}", shape + (1,) * axes, (ours,), partial(_reshaped, shape=shape))
+
+
+def _reshaped(tensor: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
+    return (tensor.reshape(shape),)
 
 
 def _alike(shapes: Shapes, target: str, source: str) -> Iterator[Piece]:

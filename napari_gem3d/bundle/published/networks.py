@@ -121,7 +121,7 @@ def import_unet(checkpoint: Checkpoint, latent_channels: int, head_channels: int
 def slice_of(volume: VolumeUNet) -> SliceUNet:
     """The slice U-Net that a volume U-Net inflates: its own 2D tensors, which stage 2 leaves as they were."""
     with torch.device("meta"):
-        unet = UNet2DModel.from_config(volume.unet.config)
+        unet = UNet2DModel.from_config(volume.config)
     stored = volume.unet.state_dict()
     unet.load_state_dict({name: stored[name] for name in unet.state_dict()}, assign=True)
     return SliceUNet(unet)

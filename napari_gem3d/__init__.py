@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from napari_gem3d.grid import Grid
     from napari_gem3d.io import read_label_map, read_volume, write_volume
     from napari_gem3d.labels import LabelMap, LabelTable
+    from napari_gem3d.masks import augment_mask, transform_mask
     from napari_gem3d.sampling.job import generate, replay, run_recipe
     from napari_gem3d.sampling.recipe import Recipe, make_recipe
     from napari_gem3d.sampling.windows import plan_windows
@@ -27,6 +28,7 @@ _HOMES = {
     "LabelTable": "labels",
     "Recipe": "sampling.recipe",
     "Volume": "volume",
+    "augment_mask": "masks",
     "bundled_models": "bundle",
     "generate": "sampling.job",
     "load_bundle": "bundle",
@@ -37,6 +39,7 @@ _HOMES = {
     "replay": "sampling.job",
     "resample": "volume",
     "run_recipe": "sampling.job",
+    "transform_mask": "masks",
     "write_volume": "io",
 }
 
@@ -47,6 +50,7 @@ __all__ = [
     "LabelTable",
     "Recipe",
     "Volume",
+    "augment_mask",
     "bundled_models",
     "generate",
     "load_bundle",
@@ -57,6 +61,7 @@ __all__ = [
     "replay",
     "resample",
     "run_recipe",
+    "transform_mask",
     "write_volume",
 ]
 

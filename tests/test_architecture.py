@@ -23,7 +23,7 @@ FLOORS = (
     ("volume", "device"),
     ("labels",),
     ("foreground", "io", "networks"),
-    ("phantoms", "pictures", "bundle"),
+    ("phantoms", "pictures", "bundle", "masks"),
     ("sampling",),
     ("training", "viewer"),
     ("cli",),

@@ -8,12 +8,20 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from napari_gem3d import __version__
-from napari_gem3d.cli import convert, demo, doctor, generate, replay, view
+from napari_gem3d.cli import convert, demo, doctor, generate, mask, replay, view
 from napari_gem3d.cli.progress import INTERRUPTED
 from napari_gem3d.errors import InputError
 
 PROGRAM = "napari-gem3d"
-COMMANDS = {"view": view, "demo": demo, "generate": generate, "replay": replay, "convert": convert, "doctor": doctor}
+COMMANDS = {
+    "view": view,
+    "demo": demo,
+    "generate": generate,
+    "mask": mask,
+    "replay": replay,
+    "convert": convert,
+    "doctor": doctor,
+}
 
 
 class Parser(argparse.ArgumentParser):

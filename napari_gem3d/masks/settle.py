@@ -157,7 +157,7 @@ def _balanced(
         if least <= _EXACT:
             break
         # Usually exact bids settle it. Two labels that need voxels of each other's would outbid each other by tiny
-        # amounts for long: then they bid too much for some rounds (the epsilon of auction algorithms), and exactly again.
+        # amounts for long: then they bid too much for some rounds (the epsilon of auction algorithms), then exactly.
         over = _OVERBIDS.get(attempt, 0.0)
         for label in sorted((key for key in off if off[key]), key=lambda key: -abs(off[key])):
             change = _bonus(owner, score, bonus, places[label], claims.targets[label]) - bonus[label]

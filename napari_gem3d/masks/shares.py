@@ -48,17 +48,17 @@ def warp_patch(patch: Patch, warp: Warp, lattice: Grid, edge: bool = False) -> P
     Patch
         On `lattice`, with the dtype of `patch`; empty if nothing was in it.
     """
-    sources = _sources(patch, edge)
+    sources = _sources(patch, _beyond(patch.lattice, warp, lattice) if edge else None)
     if not sources:
         return Patch(np.zeros((1, 1, 1), patch.voxels.dtype), (0, 0, 0), lattice)
-    start, shape = ((0, 0, 0), lattice.shape) if edge else _reach(sources, patch.lattice, warp, lattice)
+    start, shape = ((0, 0, 0), lattice.shape) if edge else _reach(sources, warp, lattice)
     frame = lattice.box(start, shape)
     sampler = warp.sampler(patch.lattice, frame)
     result, covered = np.zeros(shape, patch.voxels.dtype), np.zeros(shape, np.float32)
     middle = None if edge or warp.volume_factor is None else frame.world_to_index(warp.reached(patch.centroid()[None]))
     claims = Claims()
     for number, source in enumerate(sources, start=1):
-        box = source.box_in(frame, patch.lattice, warp)
+        box = source.box_in(frame, warp)
         shares = sampler(source.shares, source.start, box, source.edge)
         if source.value == 0 or not _has_union(sources):
             covered[box] += shares
@@ -84,28 +84,39 @@ class _Source:
         Index of the box's first voxel on the patch's lattice.
     inside, shares
         (Z, Y, X): the label's voxels, and the share that is interpolated.
+    extent
+        The box as a grid; larger where the label goes on beyond it.
     edge
-        Whether the label goes on beyond the box.
+        Whether it goes on beyond it.
     """
 
     value: int
     start: Index
     inside: NDArray[np.bool_]
     shares: NDArray[np.uint8] | NDArray[np.float32]
+    extent: Grid
     edge: bool
 
-    def box_in(self, frame: Grid, lattice: Grid, warp: Warp) -> Slices:
+    def box_in(self, frame: Grid, warp: Warp) -> Slices:
         """The part of a frame in which the label may be after the map."""
-        if self.edge:
-            low, high = np.zeros(3, int), np.array(frame.shape)
-        else:
-            low, high = _bounds(lattice.box(self.start, self.inside.shape), warp, frame)
+        low, high = _bounds(self.extent, warp, frame)
         slices = [slice(max(int(a), 0), max(min(int(b), n), 0)) for a, b, n in zip(low, high, frame.shape, strict=True)]
         return slices[0], slices[1], slices[2]
 
 
-def _sources(patch: Patch, edge: bool) -> list[_Source]:
-    """Every label; of anisotropic voxels also all together (0), because their shares do not add up."""
+def _beyond(source: Grid, warp: Warp, frame: Grid) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """How many voxels before and after those of `source`, along each axis, the map brings into the frame."""
+    corners = np.array(list(product(*((-0.5, n - 0.5) for n in frame.shape))))
+    origins = source.world_to_index(warp.origins(frame.index_to_world(corners)))
+    after = origins.max(axis=0) - source.shape
+    return np.maximum(np.ceil(-origins.min(axis=0)), 0).astype(int) + 2, np.maximum(np.ceil(after), 0).astype(int) + 2
+
+
+def _sources(patch: Patch, beyond: tuple[NDArray[np.int_], NDArray[np.int_]] | None) -> list[_Source]:
+    """Every label; of anisotropic voxels also all together (0), because their shares do not add up.
+
+    With `beyond` labels at the edge of the patch go on for so many voxels before and after it.
+    """
     spacing = patch.lattice.spacing
     soft = max(spacing) > _ANISOTROPIC * min(spacing)
     found = ndimage.find_objects(patch.voxels)
@@ -118,18 +129,24 @@ def _sources(patch: Patch, edge: bool) -> list[_Source]:
     for value, box in boxes:
         low = np.array([part.start - p for part, p in zip(box, pad, strict=True)])
         high = np.array([part.stop + p for part, p in zip(box, pad, strict=True)])
-        if edge:
+        if beyond:
             low, high = np.maximum(low, 0), np.minimum(high, patch.voxels.shape)
         inside = np.zeros(high - low, bool)
         part = patch.voxels[box]
         inside[tuple(slice(b.start - a, b.stop - a) for b, a in zip(box, low, strict=True))] = (
             part == value if value else part > 0
         )
-        open_ = edge and any(b.start == 0 or b.stop == n for b, n in zip(box, patch.voxels.shape, strict=True))
         first = low + patch.start
         start = (int(first[0]), int(first[1]), int(first[2]))
         shares = _ramp(inside, spacing) if soft else inside.view(np.uint8)
-        sources.append(_Source(value, start, inside, shares, open_))
+        edge = False
+        if beyond:
+            before = np.where([part.start == 0 for part in box], beyond[0], 0)
+            after = np.where([part.stop == n for part, n in zip(box, patch.voxels.shape, strict=True)], beyond[1], 0)
+            first, edge = first - before, bool(before.any() or after.any())
+            low, high = low - before, high + after
+        extent = patch.lattice.box(first.tolist(), (high - low).tolist())
+        sources.append(_Source(value, start, inside, shares, extent, edge))
     return sources
 
 
@@ -158,9 +175,9 @@ def _bounds(source: Grid, warp: Warp, lattice: Grid) -> tuple[NDArray[np.int_], 
     return np.floor(reached.min(axis=0)).astype(int), np.ceil(reached.max(axis=0)).astype(int) + 1
 
 
-def _reach(sources: list[_Source], origin: Grid, warp: Warp, lattice: Grid) -> tuple[Index, Index]:
+def _reach(sources: list[_Source], warp: Warp, lattice: Grid) -> tuple[Index, Index]:
     """Start and shape of the smallest box of the lattice that holds all labels after the map."""
-    bounds = [_bounds(origin.box(source.start, source.inside.shape), warp, lattice) for source in sources]
+    bounds = [_bounds(source.extent, warp, lattice) for source in sources]
     low = np.min([first for first, _ in bounds], axis=0)
     size = np.max([last for _, last in bounds], axis=0) - low
     return (int(low[0]), int(low[1]), int(low[2])), (int(size[0]), int(size[1]), int(size[2]))
@@ -170,7 +187,7 @@ def _target(source: _Source, warp: Warp, sampler: Sampler, patch: Patch, frame: 
     """How many voxels the label should have after the map; None if part of it is beyond the frame."""
     if source.edge:
         return None
-    low, high = _bounds(patch.lattice.box(source.start, source.inside.shape), warp, frame)
+    low, high = _bounds(source.extent, warp, frame)
     if (low < 0).any() or (high > frame.shape).any():
         return None
     if warp.volume_factor is None:

@@ -51,6 +51,10 @@ class Warp(Protocol):
         """Points (N, 3) whose bounding box holds everything that the map makes of the hull of `points` (N, 3)."""
         ...
 
+    def origins(self, points: FloatArray) -> FloatArray:
+        """The same for the inverse map: where everything in the hull of `points` comes from."""
+        ...
+
     def sampler(self, source: Grid, frame: Grid) -> Sampler:
         """The function that brings arrays from the lattice of `source` to `frame`."""
         ...
@@ -76,6 +80,10 @@ class AffineWarp:
     def reached(self, points: FloatArray) -> FloatArray:
         """The images of the points."""
         return points @ self.matrix[:3, :3].T + self.matrix[:3, 3]
+
+    def origins(self, points: FloatArray) -> FloatArray:
+        """Where the points come from."""
+        return np.linalg.solve(self.matrix[:3, :3], (points - self.matrix[:3, 3]).T).T.astype(np.float64)
 
     def sampler(self, source: Grid, frame: Grid) -> Sampler:
         """Linear interpolation at the voxels that the inverse map leads to."""
@@ -127,6 +135,10 @@ class ElasticWarp:
         return np.stack([points.min(axis=0) - margin, points.max(axis=0) + margin])[
             np.indices((2, 2, 2)).reshape(3, 8).T, np.arange(3)
         ]
+
+    def origins(self, points: FloatArray) -> FloatArray:
+        """The same corners: displacements are as long one way as the other."""
+        return self.reached(points)
 
     @cached_property
     def _waves(self) -> tuple[FloatArray, FloatArray]:

@@ -1,0 +1,259 @@
+"""Change the lesion of a label map: move, rotate, scale, flip, bend, grow, shrink, transplant, remove, augment."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_gem3d.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_gem3d.labels import LabelMap, LabelTable
+    from napari_gem3d.masks import MaskResult, Operation, Selection
+
+FORMAT = "napari-gem3d mask"
+_FLIPS = {"left-right": "R", "front-back": "A", "up-down": "S"}
+
+
+class _Step(argparse.Action):
+    """Notes an option in the order of the command line; what it means is decided when all are known."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        steps = getattr(namespace, "steps", None) or []
+        namespace.steps = [*steps, (str(option_string).removeprefix("--"), values)]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``mask``."""
+    inputs = parser.add_argument_group("what to change")
+    inputs.add_argument("--mask", type=Path, required=True, help="label map; the result gets its grid and data type")
+    inputs.add_argument(
+        "--body", type=Path, metavar="SCAN", help="the patient's scan: where the body is, if the label map does not say"
+    )
+    inputs.add_argument(
+        "--only", action="append", default=[], metavar="LABEL", help="name or value of a lesion label (default: all)"
+    )
+    inputs.add_argument(
+        "--component", type=float, nargs=3, metavar=("R", "A", "S"), help="only the part nearest to this point in mm"
+    )
+    inputs.add_argument("--everything", action="store_true", help="all labels, the body included")
+    inputs.add_argument(
+        "--host", action="append", default=[], metavar="LABEL", help="label the lesion lies in (default: the body)"
+    )
+    inputs.add_argument(
+        "--model", default="brain-flair", help="model whose labels these are; none: each is a lesion (brain-flair)"
+    )
+    _add_steps(parser.add_argument_group("what to do, in the order given"))
+    output = parser.add_argument_group("result")
+    output.add_argument("--seed", type=int, help="decides what is random (default: drawn, and kept in the record)")
+    output.add_argument("--out", type=Path, required=True, help="NIfTI file to write; its record goes beside it")
+    parser.set_defaults(steps=[])
+
+
+def _add_steps(group: argparse._ArgumentGroup) -> None:
+    def step(name: str, **settings: Any) -> None:
+        group.add_argument(f"--{name}", action=_Step, default=argparse.SUPPRESS, **settings)
+
+    axes = ("R", "A", "S")
+    step("translate", nargs=3, type=float, metavar=axes, help="mm towards right, front and head")
+    step("rotate", nargs=3, type=float, metavar=axes, help="degrees about these axes")
+    step("scale", nargs="+", type=float, metavar="FACTOR", help="one factor, or one for each axis")
+    step("flip", nargs="?", const="left-right", choices=_FLIPS, help="left-right (default), front-back or up-down")
+    step(
+        "centre",
+        nargs="+",
+        metavar="WHERE",
+        help="lesion, body or a point R A S: centre of the steps that follow (default: lesion; of flips body)",
+    )
+    step("elastic", nargs="+", type=float, metavar="MM", help="random bending: amplitude, and smoothness (15)")
+    step("grow", type=float, metavar="MM", help="move the surface outwards")
+    step("shrink", type=float, metavar="MM", help="move the surface inwards")
+    step("transplant", type=Path, metavar="MASK", help="add the lesion of another label map; needs --to")
+    step("to", nargs=3, type=float, metavar=axes, help="where the centroid of the transplant goes, mm")
+    step("remove", nargs=0, help="give the lesion's voxels back to the body")
+    step("augment", choices=("brain", "abdomen"), help="a random variant by the paper's policy, nothing else")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Change the label map, print the volumes, write it with a record of what was done."""
+    donors = [values for name, values in options.steps if name == "transplant"]
+    for path in (options.mask, options.body, *donors):
+        # Asked before PyTorch is loaded: a mistyped path is answered at once.
+        if path is not None and not path.exists():
+            raise InputError(f"{path} does not exist; check the path.")
+    if not options.steps:
+        raise InputError("Nothing is said about what to do; give at least one step such as --translate.")
+    from napari_gem3d.io import read_label_map, read_volume, write_volume
+    from napari_gem3d.sampling.recipe import LARGEST_SEED, sidecar
+
+    seed = secrets.randbelow(2**31) if options.seed is None else options.seed
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"The seed {seed} is not possible; choose a whole number from 0 to {LARGEST_SEED}.")
+    labels = read_label_map(options.mask, _table(options.model))
+    body = None if options.body is None else read_volume(options.body)
+    result = _changed(labels, body, options, seed)
+    record = sidecar(options.out)
+    if record.exists() and not _is_record(record):
+        raise InputError(f"{record} exists and is no record of an edit; write the result somewhere else.")
+    try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"The folder {options.out.parent} cannot be made ({error.strerror}); choose another."
+        ) from error
+    write_volume(result.labels, options.out, description="edited label map: napari-gem3d")
+    _write_record(result, options, donors, seed, record)
+    for line in _report(result):
+        print(line)
+    print(f"Wrote {options.out} (record: {record.name}).")
+    return 0
+
+
+def _table(model: str) -> LabelTable | None:
+    if model == "none":
+        return None
+    from napari_gem3d.bundle.store import find_bundle, read_plan
+
+    return read_plan(find_bundle(model)).labels
+
+
+def _changed(labels: LabelMap, body: Any, options: argparse.Namespace, seed: int) -> MaskResult:
+    from napari_gem3d.masks import Selection, augment_mask, transform_mask
+
+    only = tuple(int(label) if label.isdecimal() else label for label in options.only)
+    host = tuple(int(label) if label.isdecimal() else label for label in options.host)
+    near = None if options.component is None else tuple(options.component)
+    select = Selection(labels=only, near=near, everything=options.everything)
+    policies = [values for name, values in options.steps if name == "augment"]
+    if not policies:
+        operations = read_steps(options.steps, select, seed)
+        return transform_mask(labels, operations, select=select, body=body, host=host)
+    if len(options.steps) > 1 or options.everything:
+        raise InputError(
+            "An augmentation draws its own steps; give --augment without others, and without --everything."
+        )
+    return augment_mask(labels, policies[0], seed=seed, select=select, body=body, host=host)
+
+
+def read_steps(steps: Sequence[tuple[str, Any]], select: Selection, seed: int) -> tuple[Operation, ...]:
+    """The operations that the options describe.
+
+    Parameters
+    ----------
+    steps
+        Names of options without dashes, and their values, in the order of the command line.
+    select
+        What is the lesion: its labels are those taken from a donor, too.
+    seed
+        Of the first elastic step; later ones count on from it.
+
+    Raises
+    ------
+    InputError
+        If a value is out of range, or a transplant has no place.
+    """
+    from napari_gem3d.masks import Selection, operations_from_json
+
+    entries: list[dict[str, Any]] = []
+    centre: dict[str, Any] = {}
+    for index, (name, values) in enumerate(steps):
+        if name == "centre":
+            centre = {"centre": _centre(values)}
+        elif name == "to":
+            if not entries or entries[-1]["name"] != "transplant" or "to" in entries[-1]:
+                raise InputError("--to says where a transplant goes; give it right after --transplant.")
+            entries[-1]["to"] = values
+        elif name == "transplant":
+            if index + 1 == len(steps) or steps[index + 1][0] != "to":
+                raise InputError(f"Nothing says where the lesion of {values} should go; add --to R A S after it.")
+            donor = Selection(labels=select.labels).model_dump()
+            entries.append({"name": name, "donor": str(values), "select": donor})
+        else:
+            entries.append({"name": name, **_fields(name, values, centre, seed)})
+            seed += name == "elastic"
+    operations: tuple[Operation, ...] = operations_from_json(entries)
+    if not operations:
+        raise InputError("Nothing is said about what to do; give at least one step such as --translate.")
+    return operations
+
+
+def _fields(name: str, values: Any, centre: dict[str, Any], seed: int) -> dict[str, Any]:
+    if name == "translate":
+        return {"mm": values}
+    if name == "rotate":
+        return {"degrees": values, **centre}
+    if name == "scale":
+        if len(values) not in (1, 3):
+            raise InputError("--scale takes one factor, or three for the axes R, A and S; give one or three.")
+        return {"factor": values[0] if len(values) == 1 else values, **centre}
+    if name == "flip":
+        return {"axis": _FLIPS[values], **centre}
+    if name == "elastic":
+        if len(values) > 2:
+            raise InputError("--elastic takes an amplitude and a smoothness in mm; give one or two numbers.")
+        return {**dict(zip(("amplitude", "smoothness"), values, strict=False)), "seed": seed}
+    return {} if name == "remove" else {"mm": values}
+
+
+def _centre(values: Sequence[str]) -> Any:
+    if list(values) in (["lesion"], ["body"]):
+        return values[0]
+    try:
+        point = [float(value) for value in values]
+    except ValueError:
+        point = []
+    if len(point) != 3:
+        raise InputError(
+            f"The centre '{' '.join(values)}' is not understood; give lesion, body or three numbers in mm."
+        )
+    return point
+
+
+def _write_record(result: MaskResult, options: argparse.Namespace, donors: list[Path], seed: int, path: Path) -> None:
+    from napari_gem3d.io import replacing
+    from napari_gem3d.sampling.recipe import InputFile, current_versions
+
+    body = None if options.body is None else InputFile.of(options.body).model_dump()
+    record = {
+        "format": FORMAT,
+        "format_version": 1,
+        "mask": InputFile.of(options.mask).model_dump(),
+        "body": body,
+        "donors": [InputFile.of(donor).model_dump() for donor in donors],
+        "augment": next((values for name, values in options.steps if name == "augment"), None),
+        "seed": seed if any(name in ("augment", "elastic") for name, _ in options.steps) else None,
+        **result.record(),
+        "versions": current_versions(),
+    }
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _is_record(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
+def _report(result: MaskResult) -> list[str]:
+    """Volumes before and after, a line a label, and the notes."""
+    names = {label.value: f"{label.value} {label.name}" for label in result.table}
+    width = max((len(names[value]) for value in result.before), default=0)
+    lines = []
+    for value, before in result.before.items():
+        after = result.after[value]
+        change = f"{after / before - 1:+.1%}" if before else "new"
+        lines.append(f"{names[value]:{width}}  {before:9.2f} ml → {after:9.2f} ml  {change:>8}")
+    return [*lines, *result.notes]

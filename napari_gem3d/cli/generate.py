@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Literal
 
+from napari_gem3d.cli.options import add_drawing_options, add_output_options, check_exist, drawing_options
 from napari_gem3d.cli.progress import generate_with_progress, report
-from napari_gem3d.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,17 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SCAN",
         help="scan of the label map's patient: where the body is, if the label map does not say",
     )
-    how = parser.add_argument_group("how")
-    how.add_argument("--model", default="brain-flair", help="bundled model or folder of one (default: brain-flair)")
-    how.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
-    how.add_argument("--solver", help="dpmsolver++, unipc or ddim (default: the model's)")
-    how.add_argument("--eta", type=float, default=0.0, help="fresh noise a step, ddim only, 0 to 1 (default: 0)")
-    how.add_argument("--seed", type=int, help="decides the noise (default: drawn, and kept in the recipe)")
-    how.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
-    how.add_argument("--precision", default="auto", help="float32, bfloat16 or auto (default)")
-    output = parser.add_argument_group("result")
-    output.add_argument("--out", type=Path, required=True, help="NIfTI file to write; its recipe goes beside it")
-    output.add_argument("--keep-partial", action="store_true", help="on Ctrl-C, write the slices finished so far")
+    add_drawing_options(parser)
+    add_output_options(parser)
 
 
 def position(text: str) -> float | Literal["random"]:
@@ -67,10 +58,8 @@ def position(text: str) -> float | Literal["random"]:
 def run(options: argparse.Namespace) -> int:
     """Generate, and write the result with its recipe."""
     started = time.monotonic()
-    for path in (options.mask, options.informed, options.body):
-        # Asked before PyTorch is loaded: a mistyped path is answered at once.
-        if path is not None and not path.exists() and str(path) != "generated":
-            raise InputError(f"{path} does not exist; check the path.")
+    informed = None if str(options.informed) == "generated" else options.informed
+    check_exist(options.mask, informed, options.body)
     from napari_gem3d.sampling.recipe import make_recipe
 
     recipe = make_recipe(
@@ -81,13 +70,7 @@ def run(options: argparse.Namespace) -> int:
         position=options.position,
         allow_own=options.allow_own,
         pixel_mm=options.pixel_mm,
-        model=options.model,
-        steps=options.steps,
-        solver=options.solver,
-        eta=options.eta,
-        seed=options.seed,
-        device=options.device,
-        precision=options.precision,
+        **drawing_options(options),
     )
     written, interrupted = generate_with_progress(recipe, options.out, keep_partial=options.keep_partial)
     return report(written, interrupted, recipe, time.monotonic() - started)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from napari_gem3d import __version__
-from napari_gem3d.cli import convert, demo, doctor, generate, mask, replay, view
+from napari_gem3d.cli import convert, demo, doctor, edit, generate, mask, replay, view
 from napari_gem3d.cli.progress import INTERRUPTED
 from napari_gem3d.errors import InputError
 
@@ -17,6 +17,7 @@ COMMANDS = {
     "view": view,
     "demo": demo,
     "generate": generate,
+    "edit": edit,
     "mask": mask,
     "replay": replay,
     "convert": convert,

@@ -1,0 +1,41 @@
+"""Options that the commands which generate share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from napari_gem3d.errors import InputError
+
+
+def add_drawing_options(parser: argparse.ArgumentParser) -> None:
+    """Model, solver, seed and device."""
+    how = parser.add_argument_group("how")
+    how.add_argument("--model", default="brain-flair", help="bundled model or folder of one (default: brain-flair)")
+    how.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
+    how.add_argument("--solver", help="dpmsolver++, unipc or ddim (default: the model's)")
+    how.add_argument("--eta", type=float, default=0.0, help="fresh noise a step, ddim only, 0 to 1 (default: 0)")
+    how.add_argument("--seed", type=int, help="decides the noise (default: drawn, and kept in the recipe)")
+    how.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
+    how.add_argument("--precision", default="auto", help="float32, bfloat16 or auto (default)")
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Where the result goes."""
+    output = parser.add_argument_group("result")
+    output.add_argument("--out", type=Path, required=True, help="NIfTI file to write; its recipe goes beside it")
+    output.add_argument("--keep-partial", action="store_true", help="on Ctrl-C, write the slices finished so far")
+
+
+def drawing_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The values of `add_drawing_options` as the functions that make recipes take them."""
+    names = ("model", "steps", "solver", "eta", "seed", "device", "precision")
+    return {name: getattr(options, name) for name in names}
+
+
+def check_exist(*paths: Path | None) -> None:
+    """Raise InputError for a path that is not there; asked before PyTorch is loaded, to answer at once."""
+    for path in paths:
+        if path is not None and not path.exists():
+            raise InputError(f"{path} does not exist; check the path.")

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from napari_gem3d.io import read_label_map, read_volume, write_volume
     from napari_gem3d.labels import LabelMap, LabelTable
     from napari_gem3d.masks import augment_mask, transform_mask
+    from napari_gem3d.sampling.edit_recipe import make_edit_recipe
     from napari_gem3d.sampling.job import generate, replay, run_recipe
     from napari_gem3d.sampling.recipe import Recipe, make_recipe
-    from napari_gem3d.sampling.windows import plan_windows
+    from napari_gem3d.sampling.windows import plan_edit_windows, plan_windows
     from napari_gem3d.volume import Volume, resample
 
 __version__ = "0.1.0"
@@ -32,7 +33,9 @@ _HOMES = {
     "bundled_models": "bundle",
     "generate": "sampling.job",
     "load_bundle": "bundle",
+    "make_edit_recipe": "sampling.edit_recipe",
     "make_recipe": "sampling.recipe",
+    "plan_edit_windows": "sampling.windows",
     "plan_windows": "sampling.windows",
     "read_label_map": "io",
     "read_volume": "io",
@@ -54,7 +57,9 @@ __all__ = [
     "bundled_models",
     "generate",
     "load_bundle",
+    "make_edit_recipe",
     "make_recipe",
+    "plan_edit_windows",
     "plan_windows",
     "read_label_map",
     "read_volume",

@@ -11,7 +11,8 @@ import torch
 from napari_gem3d.errors import InputError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+_HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -39,7 +40,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     A processor needs AVX-512 BF16, AMX or the Arm BF16 instructions: without them bfloat16 is emulated and slower.
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "mps":
         return False
     with contextlib.suppress(OSError):
@@ -65,6 +66,6 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """Return the context in which networks run in this precision."""
-    if precision == "bfloat16":
-        return torch.autocast(device.type, torch.bfloat16)
+    if precision in _HALVES:
+        return torch.autocast(device.type, _HALVES[precision])
     return contextlib.nullcontext()

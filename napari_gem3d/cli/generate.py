@@ -47,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="scan of the label map's patient: where the body is, if the label map does not say",
     )
     add_drawing_options(parser)
+    parser.add_argument(
+        "--known-level",
+        default="reached",
+        metavar="LEVEL",
+        help="noise level of known slices: reached (default), or published for imported weights",
+    )
     add_output_options(parser)
 
 
@@ -70,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
         position=options.position,
         allow_own=options.allow_own,
         pixel_mm=options.pixel_mm,
+        known_level=options.known_level,
         **drawing_options(options),
     )
     written, interrupted = generate_with_progress(recipe, options.out, keep_partial=options.keep_partial)

@@ -18,7 +18,7 @@ def add_drawing_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--eta", type=float, default=0.0, help="fresh noise a step, ddim only, 0 to 1 (default: 0)")
     how.add_argument("--seed", type=int, help="decides the noise (default: drawn, and kept in the recipe)")
     how.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
-    how.add_argument("--precision", default="auto", help="float32, bfloat16 or auto (default)")
+    how.add_argument("--precision", default="auto", help="float32, bfloat16, float16 or auto (default)")
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:

@@ -67,6 +67,8 @@ def generate_with_progress(
         def show(part: Part) -> None:
             nonlocal slices
             bar.start()  # not before everything is loaded and checked: errors stand alone
+            if part.message:
+                bar.console.print(part.message)
             slices += len(part.indices)
             bar.update(task, completed=part.progress, description=f"{slices} slices")
 

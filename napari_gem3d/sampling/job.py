@@ -28,8 +28,8 @@ from napari_gem3d.sampling.recipe import FORMAT, Recipe, read_recipe, result_of,
 from napari_gem3d.sampling.windows import Window
 from napari_gem3d.volume import Volume, resample
 
-# Slices decoded at once: enough to keep the processor busy, few enough to arrive smoothly and to stay small in memory.
-_DECODED_TOGETHER = 4
+# Slices encoded, or decoded and handed on, at once: few enough to arrive smoothly.
+_TOGETHER = 4
 # What decoding a slice costs, measured in denoising steps of a window.
 _DECODING_COST = 0.3
 
@@ -46,11 +46,14 @@ class Part:
         (len(indices), Y, X) on the job's grid, in the intensity units of the informed scan.
     progress
         Share of all work that is done, 0 … 1.
+    message
+        What people should know of how it goes on, such as that memory ran out; mostly empty.
     """
 
     indices: list[int]
     voxels: NDArray[np.float32]
     progress: float
+    message: str = ""
 
 
 class Job:
@@ -85,10 +88,12 @@ class Job:
         self.todo: Sequence[int] = inputs.case.slices
         self._device = torch.device(recipe.device)
         bundle.to(self._device)
-        self._vae = bundle.vae
+        # Its convolutions, at full resolution, are faster so; the U-Nets' GroupNorms are much slower.
+        self._vae = bundle.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stubs lack it
         self._background_outside = bundle.plan.background_outside_body
         self._intensities = fit_intensities(bundle.plan, inputs.informed, inputs.inside)
-        sampling = Sampling(recipe.solver, recipe.steps, recipe.eta, recipe.seed, recipe.device, recipe.precision)
+        how = (recipe.solver, recipe.steps, recipe.eta, recipe.seed, recipe.device, recipe.precision)
+        sampling = Sampling(*how, known_level=recipe.known_level)
         start = recipe.start - inputs.case.slices.start
         informed, picture = informed_latents(bundle, inputs, recipe.informed_slice, recipe.start, sampling)
         self.informed_picture = self._intensities.inverse(picture)
@@ -134,9 +139,9 @@ class Job:
         for batch, final in self._propagation.run(cancel):
             if not final:
                 done += len(batch)
-                yield Part([], self._voxels[:0], done / work)
+                yield Part([], self._voxels[:0], min(done / work, 1.0), self._propagation.place.news())
                 continue
-            for chunk in _chunks(batch):
+            for chunk in _chunks(batch, self._propagation.start):
                 if cancel is not None and cancel.is_set():
                     break
                 done += _DECODING_COST * len(chunk)
@@ -147,15 +152,13 @@ class Job:
         """Latents (N, c, h, w) of slices (N, H, W) in [-1, 1]."""
         pictures = torch.from_numpy(slices)[:, None]
         with torch.no_grad(), autocast(self.recipe.precision, self._device):
-            chunks = [self._vae.encode(chunk.to(self._device)).float() for chunk in pictures.split(_DECODED_TOGETHER)]
+            chunks = [self._vae.encode(chunk.to(self._device)).float() for chunk in pictures.split(_TOGETHER)]
         return torch.cat(chunks)
 
     def _decoded(self, chunk: range, progress: float) -> Part:
         """Decode neighbouring slices of the box and put them in their place in the volume."""
         case = self.inputs.case
-        with torch.no_grad(), autocast(self.recipe.precision, self._device):
-            decoded = self._vae.decode(self._propagation.latents[chunk.start : chunk.stop])[:, 0]
-        scaled = decoded.float().cpu().numpy()
+        scaled = self._decode(self._propagation.latents[chunk.start : chunk.stop])
         if self._background_outside:
             scaled = np.where(case.labels[chunk.start : chunk.stop] > 0, scaled, np.float32(-1))
         voxels = self._intensities.inverse(scaled)
@@ -165,7 +168,19 @@ class Job:
         placed = resample(Volume(voxels, box.affine), place, fill=self._intensities.low).voxels
         placed = self._place(first, placed)
         self.generated[first : first + len(chunk)] = True
-        return Part(list(range(first, first + len(chunk))), placed, progress)
+        return Part(list(range(first, first + len(chunk))), placed, progress, self._propagation.place.news())
+
+    def _decode(self, latents: Tensor) -> NDArray[np.float32]:
+        """Slices (N, H, W), about [-1, 1]; fewer at once or on the processor if the memory does not hold them."""
+        place = self._propagation.place
+        while True:
+            try:
+                with torch.inference_mode(), autocast(place.precision, place.device):
+                    few = latents.to(place.device).split(place.slices)
+                    return torch.cat([self._vae.decode(part)[:, 0].float().cpu() for part in few]).numpy()
+            except (RuntimeError, MemoryError) as error:
+                place.give_way(error, denoising=False)
+            place.free()
 
     def _place(self, first: int, slices: NDArray[np.float32]) -> NDArray[np.float32]:
         """Put slices (n, Y, X) of the grid, decoded from slice `first` on, into the volume; returns them as there."""
@@ -194,12 +209,13 @@ def as_dtype(voxels: NDArray[np.floating[Any]], dtype: np.dtype[Any]) -> NDArray
     return voxels.astype(dtype)
 
 
-def _chunks(batch: tuple[Window, ...]) -> Iterator[range]:
-    """The new slices of windows in runs of a few, those nearest the known slices first."""
+def _chunks(batch: tuple[Window, ...], start: int) -> Iterator[range]:
+    """The new slices of windows in runs of a few, those nearest the start slice or the known slices first."""
     for window in batch:
         new = window.new
-        runs = [new[i : i + _DECODED_TOGETHER] for i in range(0, len(new), _DECODED_TOGETHER)]
-        yield from reversed(runs) if window.direction == "down" else runs
+        origin = start if window.informed is None else window.informed
+        runs = [new[i : i + _TOGETHER] for i in range(0, len(new), _TOGETHER)]
+        yield from sorted(runs, key=lambda run: min(abs(i - origin) for i in run))
 
 
 def open_job(recipe: Recipe, *, beside: Path | None = None, bundle: ModelBundle | None = None) -> Job:

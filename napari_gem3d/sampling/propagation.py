@@ -15,8 +15,9 @@ from napari_gem3d.bundle import ModelBundle
 from napari_gem3d.bundle.conditioning import Conditions
 from napari_gem3d.device import autocast
 from napari_gem3d.errors import InputError
+from napari_gem3d.sampling.memory import Workplace
 from napari_gem3d.sampling.noise import correlated_noise
-from napari_gem3d.sampling.solver import denoise, make_solver
+from napari_gem3d.sampling.solver import denoise, make_solver, published_known_levels
 from napari_gem3d.sampling.windows import Window, plan_windows
 
 
@@ -33,7 +34,10 @@ class Sampling:
     device
         Where the networks run, such as "cpu".
     precision
-        "float32" or "bfloat16", in which the networks run.
+        "float32", "bfloat16" or "float16", in which the networks run.
+    known_level
+        "reached": what is known is shown to the network at the noise level that the solver has reached; "published":
+        at the level of the published sampler, see `published_known_levels`.
     """
 
     solver: str
@@ -42,6 +46,7 @@ class Sampling:
     seed: int
     device: str
     precision: str
+    known_level: str = "reached"
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,17 @@ class Propagation:
     given
         For a local edit: the scan's latents, what of them stays, and the windows; by default nothing is given and
         the windows are those of `plan_windows`.
+
+    Attributes
+    ----------
+    start
+        The slice that the informed slice stands for.
+    windows
+        All windows, in their order.
+    latents
+        (Z, c, h, w), what is generated so far.
+    place
+        Where the networks run, and on how much at once.
     """
 
     def __init__(
@@ -95,19 +111,29 @@ class Propagation:
         plan = bundle.plan
         if bundle.volume_unet is None:
             raise InputError(f"The model {plan.name} has no volume U-Net; choose a bundle that is trained to the end.")
+        self._bundle, self._labels = bundle, labels
         self.network = bundle.volume_unet
         self.plan, self.sampling = plan, sampling
-        self.device = torch.device(sampling.device)
-        self._start, self._informed = start, informed.to(self.device)
-        self._conditions = Conditions(plan, labels, self.device, bundle.vae, sampling.precision)
+        self.place = Workplace(bundle, torch.device(sampling.device), sampling.precision)
+        self.start, self._informed = start, informed
         shape = (len(labels), *informed.shape[1:])
         if given is None:
             self.windows = plan_windows(len(labels), start, plan.window, plan.overlap)
-            self.latents = torch.zeros(shape, device=self.device)
-            self._keep = torch.zeros((len(labels), 1, 1, 1), device=self.device)
+            self.latents, self._keep = torch.zeros(shape), torch.zeros((len(labels), 1, 1, 1))
         else:
             self.windows = given.windows
-            self.latents, self._keep = given.latents.to(self.device).clone(), given.keep.to(self.device)
+            self.latents, self._keep = given.latents.clone(), given.keep
+        # Drawn on the processor for all slices at once: windows, batches and the device do not change it.
+        self._generator = torch.Generator()
+        self._noise = torch.zeros_like(self.latents)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Bring everything to where the networks run."""
+        device = self._settled = self.place.device
+        self._informed, self.latents, self._keep = (t.to(device) for t in (self._informed, self.latents, self._keep))
+        self._noise = self._noise.to(device)
+        self._conditions = Conditions(self.plan, self._labels, device, self._bundle.vae, self.place.precision)
 
     def run(self, cancel: Event | None = None) -> Iterator[tuple[tuple[Window, ...], bool]]:
         """Generate all windows in their order; stop before the next denoising step once `cancel` is set.
@@ -119,43 +145,66 @@ class Propagation:
         bool
             Whether their new slices in `latents` are final; told once, after their last step.
         """
-        # Drawn on the processor for all slices at once: windows, batches and the device do not change it.
-        generator = torch.Generator().manual_seed(self.sampling.seed)
-        correlation = self.plan.schedule.slice_correlation
-        noise = correlated_noise(self.latents.shape, correlation, generator=generator).to(self.device)
+        self._generator.manual_seed(self.sampling.seed)
+        noise = correlated_noise(self.latents.shape, self.plan.schedule.slice_correlation, generator=self._generator)
+        self._noise = noise.to(self.latents.device)
         for batch in batches(self.windows):
+            yield from self._finish(batch, cancel)
             if cancel is not None and cancel.is_set():
                 return
-            for latents in self._denoise(batch, noise, generator):  # noqa: B007 — the last is the result
+
+    def _finish(self, batch: tuple[Window, ...], cancel: Event | None) -> Iterator[tuple[tuple[Window, ...], bool]]:
+        """Generate the new slices of windows; if the memory does not hold them, in smaller batches or elsewhere."""
+        if len(batch) > self.place.windows:
+            for window in batch:
+                yield from self._finish((window,), cancel)
+            return
+        if cancel is not None and cancel.is_set():
+            return
+        if self.place.device != self._settled:
+            self._settle()
+        drawn = self._generator.get_state()
+        try:
+            for latents in self._denoise(batch):  # noqa: B007 — the last is the result
                 yield batch, False
                 if cancel is not None and cancel.is_set():
                     return
+        except (RuntimeError, MemoryError) as error:
+            self.place.give_way(error, denoising=True)
+        else:
             for window, result in zip(batch, latents.split(len(batch[0].slices)), strict=True):
                 new = window.new
                 self.latents[new.start : new.stop] = result[new.start - window.slices.start :][: len(new)]
             yield batch, True
+            return
+        self.place.free()
+        self._generator.set_state(drawn)
+        yield from self._finish(batch, cancel)
 
-    def _denoise(self, batch: tuple[Window, ...], noise: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+    def _denoise(self, batch: tuple[Window, ...]) -> Iterator[Tensor]:
         """Denoise windows of equal length together; yield their slices (B * n, c, h, w) after every step."""
-        index = torch.tensor([i for window in batch for i in window.slices], device=self.device)
-        known = torch.tensor([i in window.known for window in batch for i in window.slices], device=self.device)
+        device = self.latents.device
+        index = torch.tensor([i for window in batch for i in window.slices], device=device)
+        known = torch.tensor([i in window.known for window in batch for i in window.slices], device=device)
         keep = torch.where(known[:, None, None, None], 1.0, self._keep[index])
         conditions = torch.cat([self._condition(window) for window in batch])
         settings, schedule = self.sampling, self.plan.schedule
 
-        @torch.no_grad()
+        @torch.inference_mode()
         def network(x: Tensor, timestep: int) -> Tensor:
             t = torch.full((len(x),), timestep, device=x.device)
-            with autocast(settings.precision, self.device):
+            with autocast(self.place.precision, device):
                 return self.network(torch.cat([x, conditions], dim=1), t, num_slices=len(batch[0].slices))
 
         solver = make_solver(schedule, settings.solver, settings.steps, settings.eta)
-        return denoise(network, solver, schedule.prediction_type, noise[index], self.latents[index], keep, generator)
+        levels = published_known_levels(schedule, settings.steps) if settings.known_level == "published" else None
+        noise, latents = self._noise[index], self.latents[index]
+        return denoise(network, solver, schedule.prediction_type, noise, latents, keep, self._generator, levels)
 
     def _condition(self, window: Window) -> Tensor:
         """Condition channels (n, C, h, w): later windows are informed by the known slice nearest their new ones."""
         nearest = window.informed
-        origin = self._start if nearest is None else nearest
+        origin = self.start if nearest is None else nearest
         informed = self._informed if nearest is None else self.latents[nearest : nearest + 1]
         return self._conditions.window(window.slices, informed, origin)
 

@@ -22,7 +22,7 @@ from napari_gem3d.io.files import file_bytes
 from napari_gem3d.io.slices import is_slice
 from napari_gem3d.sampling.donors import choose_donor, is_pool
 from napari_gem3d.sampling.inputs import Inputs, choose_slice, matching_start, read_inputs, start_at
-from napari_gem3d.sampling.solver import SolverName, check_solver
+from napari_gem3d.sampling.solver import KnownLevel, SolverName, check_known_level, check_solver
 
 FORMAT = "napari-gem3d recipe"
 FORMAT_VERSION = 1
@@ -121,6 +121,8 @@ class Recipe(_Part):
         The bundle.
     solver, steps, eta, seed
         How noise becomes a volume.
+    known_level
+        "reached", or "published" for imported weights: the noise level of known slices, see `denoise`.
     device, precision
         Where the networks run, and in which numbers.
     plan
@@ -144,8 +146,9 @@ class Recipe(_Part):
     steps: int = Field(ge=1)
     eta: float = Field(0.0, ge=0, le=1)
     seed: int = Field(ge=0, le=LARGEST_SEED)
+    known_level: KnownLevel = "reached"
     device: str
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16", "float16"]
     plan: Plan
     versions: dict[str, str]
 
@@ -195,6 +198,7 @@ def make_recipe(
     solver: str | None = None,
     eta: float = 0.0,
     seed: int | None = None,
+    known_level: str = "reached",
     device: str = "auto",
     precision: str = "auto",
 ) -> Recipe:
@@ -223,6 +227,8 @@ def make_recipe(
         Denoising steps and solver, the model's own by default; share of fresh noise a step, DDIM only.
     seed
         0 … 2³² − 1; one is drawn, and recorded, if none is given.
+    known_level
+        "reached", or "published" for imported weights: the noise level of known slices, as their own code had it.
     device, precision
         "cpu", "cuda", "mps" or "auto"; "float32", "bfloat16", or "auto" for what is faster on the device.
 
@@ -233,7 +239,7 @@ def make_recipe(
     """
     folder = find_bundle(model)
     plan = read_plan(folder)
-    settings = drawing_settings(plan, solver, steps, eta, seed, device, precision)
+    settings = drawing_settings(plan, solver, steps, eta, seed, device, precision, known_level)
     rng = np.random.default_rng(settings["seed"])
     source = _source(informed, mask, body, rng, allow_own)
     files = {"mask": InputFile.of(mask), "informed": None if source is None else InputFile.of(source)}
@@ -295,17 +301,25 @@ def _random_slice(inputs: Inputs, index: int | None, rng: np.random.Generator) -
 
 
 def drawing_settings(
-    plan: Plan, solver: str | None, steps: int | None, eta: float, seed: int | None, device: str, precision: str
+    plan: Plan,
+    solver: str | None,
+    steps: int | None,
+    eta: float,
+    seed: int | None,
+    device: str,
+    precision: str,
+    known_level: str = "reached",
 ) -> dict[str, Any]:
     """The fields of a recipe that decide how it is drawn, defaults filled in and everything in range."""
     steps = plan.default_steps if steps is None else steps
     solver = solver or plan.default_solver
     check_solver(plan.schedule, solver, steps, eta)
+    check_known_level(known_level)
     seed = secrets.randbelow(2**31) if seed is None else seed
     if not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"The seed {seed} is not possible; choose a whole number from 0 to {LARGEST_SEED}.")
     place = choose_device(device)
-    drawn = {"solver": solver, "steps": steps, "eta": eta, "seed": seed}
+    drawn = {"solver": solver, "steps": steps, "eta": eta, "seed": seed, "known_level": known_level}
     return {**drawn, "device": str(place), "precision": choose_precision(precision, place)}
 
 

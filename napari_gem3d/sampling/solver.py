@@ -85,6 +85,12 @@ def check_solver(schedule: NoiseSchedule, name: str, steps: int, eta: float) -> 
         raise InputError(f"The solver '{name}' draws no fresh noise, so eta must be 0; use --solver ddim for {eta}.")
 
 
+def check_known_level(name: str) -> None:
+    """Raise InputError if there is no such noise level of known slices."""
+    if name not in KNOWN_LEVELS:
+        raise InputError(f"The level '{name}' of known slices is unknown; choose one of {', '.join(KNOWN_LEVELS)}.")
+
+
 def _options(schedule: NoiseSchedule) -> dict[str, Any]:
     # The solvers are handed x0 ("sample"): that spares the detour from x0 back to the network's own target.
     return {**schedule.diffusers_config(), "prediction_type": "sample"}

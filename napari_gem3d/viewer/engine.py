@@ -35,6 +35,10 @@ class Part(Protocol):
     def progress(self) -> float:
         """From 0 to 1."""
 
+    @property
+    def message(self) -> str:
+        """What people should know, such as that memory ran out; mostly empty."""
+
 
 class Job(Protocol):
     """A generation that can start."""

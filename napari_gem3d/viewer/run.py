@@ -122,6 +122,8 @@ class Run:
     def _receive(self, part: Part) -> None:
         assert self._stream is not None, "parts come after the beginning"
         self._stream.write(part)
+        if part.message:
+            self._state.say(part.message)
 
     def _finish(self, done: tuple[Job, Volume]) -> None:
         job, result = done

@@ -37,6 +37,7 @@ class FakePart:
     indices: list[int]
     voxels: np.ndarray
     progress: float
+    message: str = ""
 
 
 class FakeRecipe:

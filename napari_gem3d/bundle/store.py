@@ -157,38 +157,49 @@ def load_bundle(folder: Path | str) -> ModelBundle:
     return bundle
 
 
+# Networks are made on the meta device, which spares drawing weights that the stored ones replace.
+_UNFILLED = "meta"
+
+
 def _load_vae(path: Path, plan: Plan) -> SliceVAE:
     latents = plan.latents
-    autoencoder = make_autoencoder(_read_config(path / "vae"))
+    with torch.device(_UNFILLED):
+        autoencoder = make_autoencoder(_read_config(path / "vae"))
     vae = SliceVAE(autoencoder, latents.unshuffle, latents.mean or None, latents.std or None)
     if (vae.factor, vae.latent_channels) != (latents.factor, latents.channels):
         raise InputError(f"The VAE of {path} does not fit the latents of its model.json; get the bundle again.")
-    _load_tensors(dict(autoencoder.state_dict()), path / "vae")
+    autoencoder.load_state_dict(_read_tensors(autoencoder.state_dict(), path / "vae"), assign=True)
     return vae
 
 
 def _load_slice_unet(path: Path, plan: Plan) -> SliceUNet:
-    network = SliceUNet(UNet2DModel.from_config(_read_config(path / "slice_unet")))
+    with torch.device(_UNFILLED):
+        network = SliceUNet(UNet2DModel.from_config(_read_config(path / "slice_unet")))
     _check_input(network, path / "slice_unet", plan)
-    _load_tensors(dict(network.unet.state_dict()), path / "slice_unet")
+    network.unet.load_state_dict(_read_tensors(network.unet.state_dict(), path / "slice_unet"), assign=True)
     return network
 
 
 def _load_volume_unet(path: Path, plan: Plan, slice_unet: SliceUNet | None) -> VolumeUNet:
-    config = _read_config(path / "volume_unet")
+    folder = path / "volume_unet"
+    config = _read_config(folder)
     norm_at = config.get("norm_at", "slice")
     if norm_at not in get_args(NormAt):
         raise InputError(f"The volume U-Net of {path} has the norm '{norm_at}'; update napari-gem3d to use it.")
-    if "unet" in config:  # whole, not only what inflation adds
-        own = SliceUNet(UNet2DModel.from_config(config["unet"]))
-        _check_input(own, path / "volume_unet", plan)
-        network = VolumeUNet.inflate(own, norm_at)
-        _load_tensors(dict(network.state_dict()), path / "volume_unet")
-        return network
-    if slice_unet is None:
+    whole = "unet" in config  # not only what inflation adds
+    if slice_unet is None and not whole:
         raise InputError(f"The bundle {path} has a volume U-Net but no slice U-Net to inflate; get the bundle again.")
-    network = VolumeUNet.inflate(slice_unet, norm_at)
-    _load_tensors(dict(network.volumetric_parameters()), path / "volume_unet")
+    with torch.device(_UNFILLED):
+        unet = config["unet"] if slice_unet is None or whole else slice_unet.unet.config
+        inflated = SliceUNet(UNet2DModel.from_config(unet))
+        network = VolumeUNet.inflate(inflated, norm_at)
+    _check_input(inflated, folder, plan)
+    if slice_unet is None or whole:
+        tensors = _read_tensors(network.state_dict(), folder)
+    else:
+        tensors = {f"unet.{name}": tensor.clone() for name, tensor in slice_unet.unet.state_dict().items()}
+        tensors |= _read_tensors(dict(network.volumetric_parameters()), folder)
+    network.load_state_dict(tensors, assign=True)
     return network
 
 
@@ -209,13 +220,14 @@ def _check_input(network: SliceUNet, folder: Path, plan: Plan) -> None:
 
 
 def _load_position_unet(path: Path, plan: Plan) -> PositionUNet:
-    network = PositionUNet(UNet2DConditionModel.from_config(_read_config(path / "position_unet")))
+    with torch.device(_UNFILLED):
+        network = PositionUNet(UNet2DConditionModel.from_config(_read_config(path / "position_unet")))
     if network.latent_channels != plan.latents.channels:
         raise InputError(
             f"The position U-Net of {path} draws {network.latent_channels} channels where its model.json has "
             f"{plan.latents.channels}; get the bundle again."
         )
-    _load_tensors(dict(network.unet.state_dict()), path / "position_unet")
+    network.unet.load_state_dict(_read_tensors(network.unet.state_dict(), path / "position_unet"), assign=True)
     return network
 
 
@@ -227,26 +239,25 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _load_tensors(targets: Mapping[str, Tensor], folder: Path) -> None:
-    """Copy stored tensors into a network's own, refusing any that are missing, extra or of another shape."""
+def _read_tensors(expected: Mapping[str, Tensor], folder: Path) -> dict[str, Tensor]:
+    """Stored tensors in float32, refusing any that are missing, extra or of another shape than expected."""
     path = folder / WEIGHTS
     try:
         stored = load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"The weights {path} are missing or damaged; get the bundle again.") from error
-    missing = sorted(targets.keys() - stored.keys())
-    extra = sorted(stored.keys() - targets.keys())
+    missing = sorted(expected.keys() - stored.keys())
+    extra = sorted(stored.keys() - expected.keys())
     if missing or extra:
         what = f"lack {missing[0]}" if missing else f"have the unknown tensor {extra[0]}"
         raise InputError(
             f"The weights {path} {what} ({len(missing)} missing, {len(extra)} extra); get the bundle again."
         )
-    with torch.no_grad():
-        for name, target in targets.items():
-            if target.shape != stored[name].shape:
-                shapes = f"{tuple(stored[name].shape)} instead of {tuple(target.shape)}"
-                raise InputError(f"The tensor {name} of {path} is {shapes}; get the bundle again.")
-            target.copy_(stored[name])
+    for name, tensor in expected.items():
+        if tensor.shape != stored[name].shape:
+            shapes = f"{tuple(stored[name].shape)} instead of {tuple(tensor.shape)}"
+            raise InputError(f"The tensor {name} of {path} is {shapes}; get the bundle again.")
+    return {name: tensor.to(torch.float32) for name, tensor in stored.items()}
 
 
 def save_bundle(bundle: ModelBundle, folder: Path | str, dtype: torch.dtype = torch.float16) -> Path:

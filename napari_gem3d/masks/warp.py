@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
 from napari_gem3d.grid import FloatArray, Grid
@@ -16,10 +17,12 @@ from napari_gem3d.masks.patch import Index, Slices
 
 # Waves that the random displacement is made of; with this many it is Gaussian for every purpose here.
 _WAVES = 128
-# The displacement is computed at this share of its correlation length and interpolated by cubic splines (error < 1 %).
+# The displacement is computed at this share of its correlation length and interpolated by cubic splines.
 _COARSE = 1 / 3
 # Displacements beyond this many times their root mean square do not occur among a lesion's voxels.
 _LONGEST = 3.0
+# What a spline is along an axis of one voxel with two nodes at the same place.
+_FIRST = np.array([[1, 0]], np.float32)
 
 
 class Sampler(Protocol):
@@ -158,16 +161,24 @@ class ElasticWarp:
         """Linear interpolation at the voxels that the displacements lead to, which are computed once for the frame."""
         matrix, offset = _index_map(frame, np.eye(4), source)
         to_source = np.linalg.inv(source.affine[:3, :3])[::-1]
-        step = np.maximum(np.array(self.smoothness * _COARSE) / frame.spacing, 1)
-        shape = tuple(int(np.ceil((n - 1) / s)) + 1 for n, s in zip(frame.shape, step, strict=True))
-        nodes = np.indices(shape).reshape(3, -1).T * step
-        shift = (self.displacement(frame.index_to_world(nodes)) @ to_source.T).T.reshape(3, *shape)
-        field = np.empty((3, *frame.shape), np.float32)
-        place = [np.arange(n).reshape([-1 if a == b else 1 for b in range(3)]) for a, n in enumerate(frame.shape)]
+        places = [np.arange(n, dtype=np.float64) for n in frame.shape]
+        nodes = [
+            np.linspace(0, n - 1, 2 + int((n - 1) * mm / (self.smoothness * _COARSE)))
+            for n, mm in zip(frame.shape, frame.spacing, strict=True)
+        ]
+        grid = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1)
+        shift = self.displacement(frame.index_to_world(grid.reshape(-1, 3))) @ to_source.T
+        fine = shift.reshape(grid.shape).astype(np.float32)
+        for node, place in zip(nodes, places, strict=True):
+            # Splines are linear in what they interpolate: a matrix for each axis, and each puts the next axis first.
+            spline = CubicSpline(node, np.eye(len(node)))(place).astype(np.float32) if place.size > 1 else _FIRST
+            fine = np.moveaxis(np.tensordot(spline, fine, axes=(1, 0)), 0, 2)
+        field = np.ascontiguousarray(np.moveaxis(fine, 3, 0))
         for axis in range(3):
-            fine = field[axis]
-            ndimage.affine_transform(shift[axis], 1 / step, output_shape=frame.shape, output=fine, mode="nearest")
-            fine += sum(matrix[axis, other] * place[other] for other in range(3)) + offset[axis]
+            for other, place in enumerate(places):
+                line = (matrix[axis, other] * place).reshape([-1 if other == i else 1 for i in range(3)])
+                field[axis] += line.astype(np.float32)
+            field[axis] += np.float32(offset[axis])
 
         def sample(array: NDArray[Any], start: Index, box: Slices, edge: bool) -> NDArray[np.float32]:
             at = field[(slice(None), *box)] - np.array(start, np.float32).reshape(3, 1, 1, 1)

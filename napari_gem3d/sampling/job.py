@@ -166,9 +166,9 @@ class Job:
         first = case.slices.start + chunk.start
         place = case.grid.box((first, 0, 0), (len(chunk), *case.grid.shape[1:]))
         placed = resample(Volume(voxels, box.affine), place, fill=self._intensities.low).voxels
-        placed = self._place(first, placed)
-        self.generated[first : first + len(chunk)] = True
-        return Part(list(range(first, first + len(chunk))), placed, progress, self._propagation.place.news())
+        indices, finished = self._place(first, placed)
+        self.generated[indices] = True
+        return Part(indices, finished, progress, self._propagation.place.news())
 
     def _decode(self, latents: Tensor) -> NDArray[np.float32]:
         """Slices (N, H, W), about [-1, 1]; fewer at once or on the processor if the memory does not hold them."""
@@ -182,10 +182,10 @@ class Job:
                 place.give_way(error, denoising=False)
             place.free()
 
-    def _place(self, first: int, slices: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Put slices (n, Y, X) of the grid, decoded from slice `first` on, into the volume; returns them as there."""
+    def _place(self, first: int, slices: NDArray[np.float32]) -> tuple[list[int], NDArray[np.float32]]:
+        """Put slices (n, Y, X) of the grid, decoded from slice `first` on, into the volume; what that finishes."""
         self._voxels[first : first + len(slices)] = slices
-        return slices
+        return list(range(first, first + len(slices))), slices
 
     def result(self) -> Volume:
         """What is generated so far, the rest background.

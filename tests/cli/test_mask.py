@@ -20,22 +20,8 @@ def middle(labels) -> np.ndarray:
 
 def test_steps_are_done_in_their_order(tiny_patient, tiny_model, tmp_path, capsys):
     out = tmp_path / "new" / "out.nii.gz"
-    steps = [
-        "--centre",
-        "-1",
-        "13",
-        "7.5",
-        "--rotate",
-        "0",
-        "0",
-        "90",
-        "--translate",
-        "-2",
-        "0.5",
-        "1",
-        "--scale",
-        "0.9",
-    ]
+    turn = ["--centre", "-1", "13", "7.5", "--rotate", "0", "0", "90"]
+    steps = [*turn, "--translate", "-2", "0.5", "1", "--scale", "0.9"]
     assert run(tiny_patient, tiny_model, out, *steps) == 0
     record = json.loads(out.with_name("out.json").read_bytes())
     assert [step["name"] for step in record["operations"]] == ["rotate", "translate", "scale"]
@@ -174,7 +160,7 @@ def test_real_labels_of_every_kind(shared_data, tmp_path, capsys):
     ):
         assert main(["mask", "--mask", str(mask), *turn, *more]) == 0
         before, after = read_label_map(mask), read_label_map(out)
-        assert after.grid == before.grid and after.voxels.dtype == before.voxels.dtype
+        assert after.grid.same_as(before.grid) and after.voxels.dtype == before.voxels.dtype
         if not more:
             assert after.volumes_ml() == pytest.approx(before.volumes_ml(), rel=0.02)
     mask = str(brain / "labelsTs" / "Brats18_CBICA_ASE_1.nii.gz")

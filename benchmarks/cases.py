@@ -1,0 +1,92 @@
+"""A made-up patient of any size, in memory, so that benchmarks need no data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from napari_gem3d.bundle import ModelBundle
+from napari_gem3d.bundle.preprocessing import prepare_labels
+from napari_gem3d.device import choose_device, choose_precision
+from napari_gem3d.foreground import foreground
+from napari_gem3d.io import write_volume
+from napari_gem3d.labels import LabelMap
+from napari_gem3d.sampling.inputs import Inputs
+from napari_gem3d.sampling.job import Job
+from napari_gem3d.sampling.recipe import InputFile, ModelReference, Recipe, current_versions
+from napari_gem3d.volume import Volume, resample
+
+_NOWHERE = InputFile(path="made up", sha256="")
+
+
+def make_job(
+    bundle: ModelBundle,
+    slices: int,
+    size: tuple[int, int] | None = None,
+    *,
+    solver: str | None = None,
+    steps: int | None = None,
+    precision: str = "auto",
+    device: str = "cpu",
+) -> Job:
+    """Make a job whose body fills a box, informed by its own middle slice.
+
+    Parameters
+    ----------
+    bundle
+        The model.
+    slices, size
+        Slices with body; rows and columns that the networks see, multiples of 32 (the plan's own by default).
+    solver, steps, precision, device
+        As in `make_recipe`; the plan's own by default.
+    """
+    plan = bundle.plan if size is None else bundle.plan.model_copy(update={"size": size})
+    place = choose_device(device)
+    inputs = _inputs(replace(bundle, plan=plan), slices)
+    recipe = Recipe(
+        mask=_NOWHERE,
+        informed=_NOWHERE,
+        body=_NOWHERE,
+        informed_slice=slices // 2,
+        start=slices // 2,
+        model=ModelReference(folder=plan.name, sha256=bundle.sha256),
+        solver=solver or plan.default_solver,
+        steps=steps or plan.default_steps,
+        seed=1,
+        device=str(place),
+        precision=choose_precision(precision, place),
+        plan=plan,
+        versions=current_versions(),
+    )
+    return Job(recipe, inputs, replace(bundle, plan=plan))
+
+
+def write_case(bundle: ModelBundle, folder: Path, slices: int) -> tuple[Path, Path]:
+    """Write label map and scan of a made-up patient with some air about it; returns the paths."""
+    inputs = _inputs(bundle, slices)
+    paths = folder / "labels.nii.gz", folder / "scan.nii.gz"
+    z, y, x = inputs.mask.shape
+    wider = inputs.mask.grid.box((-8, -24, -40), (z + 16, y + 48, x + 80))
+    write_volume(resample(inputs.mask, wider, order=0), paths[0])
+    write_volume(resample(inputs.informed, wider, order=0), paths[1])
+    return paths
+
+
+def _inputs(bundle: ModelBundle, slices: int) -> Inputs:
+    plan = bundle.plan
+    rows, columns = plan.size
+    y, x = np.ogrid[:rows, :columns]
+    oval = ((y - rows / 2) / (rows / 2 - 3)) ** 2 + ((x - columns / 2) / (columns / 2 - 3)) ** 2 < 1
+    lesion = (y - rows / 3) ** 2 + (x - columns / 3) ** 2 < (columns / 10) ** 2
+    body = plan.labels.body
+    labels = np.zeros((slices, rows, columns), np.uint8)
+    labels[:, oval] = 1 if body is None else body.value
+    labels[slices // 3 : slices // 2 + 1, lesion & oval] = plan.labels.labels[0].value
+    texture = np.random.default_rng(0).normal(0, 20, labels.shape)
+    voxels = np.where(labels > 0, 400 + 2 * y + texture, 0).astype(np.int16)
+    affine = np.diag([*reversed(plan.spacing), 1.0])
+    mask, scan = LabelMap(labels, affine), Volume(voxels, affine, plan.modality)
+    case = prepare_labels(plan, mask)
+    return Inputs(mask, case, scan, foreground(scan), case, same_patient=True)

@@ -77,4 +77,5 @@ def frechet_distance(real: NDArray[np.float64], made: NDArray[np.float64]) -> fl
     values, vectors = np.linalg.eigh(c1)
     root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
     shared = np.sqrt(np.clip(np.linalg.eigvalsh(root @ c2 @ root), 0, None)).sum()
-    return float(((m1 - m2) ** 2).sum() + np.trace(c1) + np.trace(c2) - 2 * shared)
+    # Rounding alone may make the distance of equal sets negative.
+    return max(float(((m1 - m2) ** 2).sum() + np.trace(c1) + np.trace(c2) - 2 * shared), 0.0)

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 REFERENCE = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
 PARSERS = {"napari-gem3d": cli.make_parser(), "napari-gem3d-train": train._parser()}
-OTHER_PROGRAMS = {"--exclude-editable"}
+# pip, and the benchmarks.
+OTHER_PROGRAMS = {"--exclude-editable", "--plot", "--volumes", "--write-docs"}
 
 
 def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

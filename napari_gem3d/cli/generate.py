@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LEVEL",
         help="noise level of known slices: reached (default), or published for imported weights",
     )
+    parser.add_argument("--compile", action="store_true", help="compile the network first: pays for many volumes")
     add_output_options(parser)
 
 
@@ -77,6 +78,7 @@ def run(options: argparse.Namespace) -> int:
         allow_own=options.allow_own,
         pixel_mm=options.pixel_mm,
         known_level=options.known_level,
+        compiled=options.compile,
         **drawing_options(options),
     )
     written, interrupted = generate_with_progress(recipe, options.out, keep_partial=options.keep_partial)

@@ -93,7 +93,7 @@ class Job:
         self._background_outside = bundle.plan.background_outside_body
         self._intensities = fit_intensities(bundle.plan, inputs.informed, inputs.inside)
         how = (recipe.solver, recipe.steps, recipe.eta, recipe.seed, recipe.device, recipe.precision)
-        sampling = Sampling(*how, known_level=recipe.known_level)
+        sampling = Sampling(*how, known_level=recipe.known_level, compiled=recipe.compiled)
         start = recipe.start - inputs.case.slices.start
         informed, picture = informed_latents(bundle, inputs, recipe.informed_slice, recipe.start, sampling)
         self.informed_picture = self._intensities.inverse(picture)

@@ -55,6 +55,10 @@ class Workplace:
         said, self._news = " ".join(self._news), []
         return said
 
+    def say(self, words: str) -> None:
+        """Add to the news."""
+        self._news.append(words)
+
     def give_way(self, error: BaseException, denoising: bool) -> None:
         """Take less at once from now on, or move to the processor, after an error while denoising or decoding.
 
@@ -69,12 +73,12 @@ class Workplace:
             raise error
         if denoising and self.windows > 1:
             self.windows = 1
-            self._news.append("Memory ran out; continuing with one window at a time.")
+            self.say("Memory ran out; continuing with one window at a time.")
         elif not denoising and self.slices > 1:
             self.slices = 1
-            self._news.append("Memory ran out; continuing with one slice decoded at a time.")
+            self.say("Memory ran out; continuing with one slice decoded at a time.")
         elif self.device != _PROCESSOR:
-            self._news.append(f"The memory of {self.device} ran out; continuing on the processor, which is slower.")
+            self.say(f"The memory of {self.device} ran out; continuing on the processor, which is slower.")
             self.device = _PROCESSOR
             if self.precision != "float32":
                 self.precision = choose_precision("auto", self.device)

@@ -15,6 +15,7 @@ from napari_gem3d.bundle import ModelBundle
 from napari_gem3d.bundle.conditioning import Conditions
 from napari_gem3d.device import autocast
 from napari_gem3d.errors import InputError
+from napari_gem3d.sampling.compiled import Compiled
 from napari_gem3d.sampling.memory import Workplace
 from napari_gem3d.sampling.noise import correlated_noise
 from napari_gem3d.sampling.solver import denoise, make_solver, published_known_levels
@@ -38,6 +39,8 @@ class Sampling:
     known_level
         "reached": what is known is shown to the network at the noise level that the solver has reached; "published":
         at the level of the published sampler, see `published_known_levels`.
+    compiled
+        Whether the volume U-Net goes through ``torch.compile``: it takes a minute at first and is then faster.
     """
 
     solver: str
@@ -47,6 +50,7 @@ class Sampling:
     device: str
     precision: str
     known_level: str = "reached"
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,9 +116,10 @@ class Propagation:
         if bundle.volume_unet is None:
             raise InputError(f"The model {plan.name} has no volume U-Net; choose a bundle that is trained to the end.")
         self._bundle, self._labels = bundle, labels
-        self.network = bundle.volume_unet
         self.plan, self.sampling = plan, sampling
         self.place = Workplace(bundle, torch.device(sampling.device), sampling.precision)
+        network = bundle.volume_unet
+        self.network = Compiled(network, self.place.say) if sampling.compiled else network
         self.start, self._informed = start, informed
         shape = (len(labels), *informed.shape[1:])
         if given is None:

@@ -123,6 +123,8 @@ class Recipe(_Part):
         How noise becomes a volume.
     known_level
         "reached", or "published" for imported weights: the noise level of known slices, see `denoise`.
+    compiled
+        Whether the volume U-Net goes through ``torch.compile``, which rounds differently.
     device, precision
         Where the networks run, and in which numbers.
     plan
@@ -147,6 +149,7 @@ class Recipe(_Part):
     eta: float = Field(0.0, ge=0, le=1)
     seed: int = Field(ge=0, le=LARGEST_SEED)
     known_level: KnownLevel = "reached"
+    compiled: bool = False
     device: str
     precision: Literal["float32", "bfloat16", "float16"]
     plan: Plan
@@ -199,6 +202,7 @@ def make_recipe(
     eta: float = 0.0,
     seed: int | None = None,
     known_level: str = "reached",
+    compiled: bool = False,
     device: str = "auto",
     precision: str = "auto",
 ) -> Recipe:
@@ -229,6 +233,8 @@ def make_recipe(
         0 … 2³² − 1; one is drawn, and recorded, if none is given.
     known_level
         "reached", or "published" for imported weights: the noise level of known slices, as their own code had it.
+    compiled
+        Compile the volume U-Net with ``torch.compile``: slow to begin with, then faster.
     device, precision
         "cpu", "cuda", "mps" or "auto"; "float32", "bfloat16", or "auto" for what is faster on the device.
 
@@ -262,6 +268,7 @@ def make_recipe(
         model=ModelReference(folder=str(model), sha256=hash_bundle(folder)),
         plan=plan,
         versions=current_versions(),
+        compiled=compiled,
         **settings,
     )
 

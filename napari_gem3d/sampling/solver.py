@@ -228,6 +228,7 @@ def denoise(
     Tensor
         (N, c, h, w) float32 after every step, at the level that the step has reached; the last is the result.
     """
+
     def fresh() -> Tensor:
         return correlated_noise(noise.shape, correlation, windows, generator).to(noise)
 

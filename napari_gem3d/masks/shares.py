@@ -63,7 +63,7 @@ def warp_patch(patch: Patch, warp: Warp, lattice: Grid, edge: bool = False) -> P
         if source.value == 0 or not _has_union(sources):
             covered[box] += shares
         if source.value:
-            _claim(claims, number, source, shares, box, result, _target(source, warp, sampler, patch, frame, box))
+            _claim(claims, number, source, shares, box, result, _target(source, warp, sampler, patch, frame, box, edge))
     disputed = claims.voxels()
     claims.add(0, disputed, 1 - covered.ravel()[disputed], None)
     values = np.array([0, *(source.value for source in sources)], dtype=result.dtype)
@@ -183,12 +183,14 @@ def _reach(sources: list[_Source], warp: Warp, lattice: Grid) -> tuple[Index, In
     return (int(low[0]), int(low[1]), int(low[2])), (int(size[0]), int(size[1]), int(size[2]))
 
 
-def _target(source: _Source, warp: Warp, sampler: Sampler, patch: Patch, frame: Grid, box: Slices) -> int | None:
+def _target(
+    source: _Source, warp: Warp, sampler: Sampler, patch: Patch, frame: Grid, box: Slices, edge: bool
+) -> int | None:
     """How many voxels the label should have after the map; None if part of it is beyond the frame."""
     if source.edge:
         return None
     low, high = _bounds(source.extent, warp, frame)
-    if (low < 0).any() or (high > frame.shape).any():
+    if edge and ((low < 0).any() or (high > frame.shape).any()):
         return None
     if warp.volume_factor is None:
         return round(float(sampler(source.inside.view(np.uint8), source.start, box, False).sum(dtype=np.float64)))

@@ -191,7 +191,9 @@ def _body_box(plan: Plan, inside: NDArray[np.bool_]) -> tuple[range, tuple[int, 
     return slices, (start[0], start[1], start[2]), (shape[0], shape[1], shape[2])
 
 
-def prepare_scan(plan: Plan, volume: Volume, box: Grid, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+def prepare_scan(
+    plan: Plan, volume: Volume, box: Grid, inside: NDArray[np.bool_], intensities: Intensities | None = None
+) -> NDArray[np.float32]:
     """Bring a scan to a box in [-1, 1]; voxels outside the foreground become background (-1) where the plan says so.
 
     Parameters
@@ -204,13 +206,16 @@ def prepare_scan(plan: Plan, volume: Volume, box: Grid, inside: NDArray[np.bool_
         The grid wanted, usually :attr:`Case.box`.
     inside
         (Z, Y, X) on the scan's own grid: its foreground.
+    intensities
+        What `fit_intensities` finds for the scan, if that is known already.
 
     Returns
     -------
     ndarray
         (Z, H, W) on `box`.
     """
-    intensities = fit_intensities(plan, volume, inside)
+    if intensities is None:
+        intensities = fit_intensities(plan, volume, inside)
     outside = intensities.low if intensities.outside is None else intensities.outside
     voxels = np.where(inside, volume.voxels, outside) if plan.background_outside_body else volume.voxels
     return intensities.forward(resample(volume.with_voxels(voxels), box, fill=outside).voxels)

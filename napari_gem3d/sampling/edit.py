@@ -48,6 +48,7 @@ class EditJob(Job):
         self._scan = resample(inputs.image, whole).voxels.astype(np.float32)
         box = inputs.case.box.affine
         self._weight = resample(Volume(inputs.box_weight, box), whole).voxels
+        self._plane = _extent(self._weight)[1:]
         self._body = resample(LabelMap(inputs.case.labels > 0, box), whole, order=0).voxels > 0
         super().__init__(recipe, inputs, bundle)
         # The informed slice may come from another scan; what is drawn has the intensities of the edited one.
@@ -64,7 +65,8 @@ class EditJob(Job):
         latents: Tensor | None = None
         for run in _runs(needed, 1):
             box = case.box.box((run.start, 0, 0), (len(run), *case.box.shape[1:]))
-            encoded = self._encode(prepare_scan(plan, self._edit.image, box, self._edit.image_inside))
+            slices = prepare_scan(plan, self._edit.image, box, self._edit.image_inside, self._edit.intensities)
+            encoded = self._encode(slices)
             if latents is None:
                 latents = torch.zeros((len(case.slices), *encoded.shape[1:]), device=self._device)
             latents[run.start : run.stop] = encoded
@@ -102,23 +104,26 @@ class EditJob(Job):
         new = range(first, first + len(slices))
         self._open.difference_update(new)
         self._held.update(new)
-        sigma = STREAK_ACROSS_MM / self.grid.spacing[0]
-        reach = streak_reach(sigma)
+        reach = streak_reach(self.grid.spacing)[0]
         ready = sorted(i for i in self._held if self._open.isdisjoint(range(i - reach, i + reach + 1)))
         self._held.difference_update(ready)
         for run in _runs(ready, 1):
-            self._finish(run, reach)
+            self._finish(run)
         return ready, self._voxels[ready]
 
-    def _finish(self, run: range, reach: int) -> None:
-        bottom = max(run.start - reach, 0)
-        around, inner = slice(bottom, run.stop + reach), slice(run.start - bottom, run.stop - bottom)
+    def _finish(self, run: range) -> None:
+        """Take the streaks out of slices whose neighbours are known, and blend them into the scan."""
+        part = (slice(run.start, run.stop), *self._plane)
+        around = tuple(
+            slice(max(where.start - reach, 0), where.stop + reach)
+            for where, reach in zip(part, streak_reach(self.grid.spacing), strict=True)
+        )
+        inner = tuple(slice(p.start - a.start, p.stop - a.start) for p, a in zip(part, around, strict=True))
         scan, weight = self._scan[around], self._weight[around]
         blended = scan + weight * (self._raw[around] - scan)
-        part = slice(run.start, run.stop)
         drawn = self._raw[part] - streaks(blended, self._body[around], self.grid.spacing)[inner]
         self._drawn[part] = np.clip(drawn, self._intensities.low, self._intensities.high)
-        self._voxels[part] = self._scan[part] + self._weight[part] * (self._drawn[part] - self._scan[part])
+        self._voxels[part] = scan[inner] + weight[inner] * (self._drawn[part] - scan[inner])
 
     def result(self) -> Volume:
         """The scan with what is edited so far.
@@ -129,10 +134,9 @@ class EditJob(Job):
             On the scan's own grid, in its dtype and intensity units. Voxels beyond the margin are the scan's own.
         """
         scan, weight = self._edit.image, self._edit.weight
-        reached = [np.flatnonzero(weight.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-        part = tuple(slice(where[0], where[-1] + 1) for where in reached)
-        box = scan.grid.box([where[0] for where in reached], weight[part].shape)
+        part = _extent(weight)
         share = weight[part]
+        box = scan.grid.box([where.start for where in part], share.shape)
         if not self.finished:
             done = np.broadcast_to(self.generated[:, None, None], self.grid.shape)
             share = share * resample(Volume(done, self.grid.affine), box, order=0).voxels
@@ -144,9 +148,20 @@ class EditJob(Job):
         return Volume(voxels, scan.affine, scan.modality, meta=scan.meta)
 
 
-def streak_reach(sigma: float) -> int:
-    """How many slices to either side `streaks` looks at, for a width of `sigma` slices."""
-    return int(_TRUNCATED * sigma + 0.5)
+def _extent(weight: NDArray[np.float32]) -> tuple[slice, slice, slice]:
+    """The box (z, y, x) of all that is above 0."""
+    ends = [np.flatnonzero(weight.any(axis=tuple(a for a in range(3) if a != axis)))[[0, -1]] for axis in range(3)]
+    z, y, x = (slice(int(first), int(last) + 1) for first, last in ends)
+    return z, y, x
+
+
+def _streak_widths(spacing: tuple[float, float, float]) -> tuple[float, ...]:
+    return tuple(mm / size for mm, size in zip((STREAK_ACROSS_MM, *[STREAK_WITHIN_MM] * 2), spacing, strict=True))
+
+
+def streak_reach(spacing: tuple[float, float, float]) -> tuple[int, ...]:
+    """How many voxels of a size in mm `streaks` looks at to either side, along (z, y, x)."""
+    return tuple(int(_TRUNCATED * width + 0.5) for width in _streak_widths(spacing))
 
 
 def streaks(
@@ -171,7 +186,7 @@ def streaks(
     ndarray
         (Z, Y, X), to be subtracted.
     """
-    across, *within = (mm / size for mm, size in zip((STREAK_ACROSS_MM, *[STREAK_WITHIN_MM] * 2), spacing, strict=True))
+    across, *within = _streak_widths(spacing)
     inside = body.astype(np.float32)
     share = ndimage.gaussian_filter(inside, (0, *within), truncate=_TRUNCATED)
     summed = ndimage.gaussian_filter(voxels * inside, (0, *within), truncate=_TRUNCATED)

@@ -265,5 +265,5 @@ def informed_picture(plan: Plan, inputs: Inputs, informed_slice: int) -> tuple[N
         # The box of either patient may have grown beyond the plan's size; keep the middle.
         rows, columns = (own.box.shape[1] - height) // 2, (own.box.shape[2] - width) // 2
         plane = own.box.box((up, rows, columns), (1, height, width))
-    picture = prepare_scan(plan, inputs.informed, plane, inputs.inside)[0]
-    return picture, fit_intensities(plan, inputs.informed, inputs.inside)
+    intensities = fit_intensities(plan, inputs.informed, inputs.inside)
+    return prepare_scan(plan, inputs.informed, plane, inputs.inside, intensities)[0], intensities

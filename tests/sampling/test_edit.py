@@ -31,7 +31,7 @@ from napari_gem3d import (
 from napari_gem3d.bundle import load_bundle
 from napari_gem3d.bundle.preprocessing import prepare_scan
 from napari_gem3d.foreground import foreground
-from napari_gem3d.sampling.edit import STREAK_ACROSS_MM, EditJob, streak_reach, streaks
+from napari_gem3d.sampling.edit import EditJob, streak_reach, streaks
 from napari_gem3d.sampling.edit_inputs import soft_weight
 from napari_gem3d.sampling.job import open_job
 
@@ -363,7 +363,7 @@ def test_streaks_are_what_is_smooth_within_slices_and_rough_across_them():
 def test_streaks_of_a_slice_depend_on_its_near_neighbours_alone():
     rng = np.random.default_rng(1)
     voxels, body = rng.random((30, 12, 12)).astype(np.float32), np.ones((30, 12, 12), bool)
-    reach = streak_reach(STREAK_ACROSS_MM / 2.0)
+    reach = streak_reach((2.0, 1.0, 1.0))[0]
     whole = streaks(voxels, body, (2.0, 1.0, 1.0))
     part = streaks(voxels[10 - reach : 14 + reach], body[10 - reach : 14 + reach], (2.0, 1.0, 1.0))
     np.testing.assert_array_equal(part[reach:-reach], whole[10:14])

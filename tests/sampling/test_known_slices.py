@@ -123,3 +123,26 @@ def test_the_published_level_of_known_slices_is_that_of_the_step_number() -> Non
 def test_published_levels_need_a_timestep_for_every_step() -> None:
     with pytest.raises(InputError, match="1200 denoising steps"):
         published_known_levels(PUBLISHED, 1200)
+
+
+def test_a_recipe_carries_the_level_into_the_windows(tiny_patient, tiny_model) -> None:
+    from napari_gem3d.sampling.job import open_job
+    from napari_gem3d.sampling.recipe import make_recipe
+
+    def voxels(level: str) -> Tensor:
+        recipe = make_recipe(
+            tiny_patient.labels, tiny_patient.scan, model=tiny_model, seed=3, device="cpu", known_level=level
+        )
+        assert recipe.known_level == level and type(recipe).model_validate_json(recipe.model_dump_json()) == recipe
+        job = open_job(recipe)
+        for _ in job.run():
+            pass
+        first = job._propagation.windows[0].slices
+        latents = job._propagation.latents
+        return torch.stack([latents[first.start : first.stop].sum(), latents.sum()])
+
+    reached, published = voxels("reached"), voxels("published")
+    assert reached[0] == published[0], "nothing is known in the first window"
+    assert reached[1] != published[1]
+    with pytest.raises(InputError, match="'half' of known slices is unknown; choose one of reached, published"):
+        voxels("half")

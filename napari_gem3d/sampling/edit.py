@@ -23,7 +23,8 @@ from torch.nn import functional
 from napari_gem3d.bundle import ModelBundle
 from napari_gem3d.bundle.preprocessing import prepare_scan
 from napari_gem3d.labels import LabelMap
-from napari_gem3d.sampling.edit_inputs import EditInputs, read_edit_inputs
+from napari_gem3d.sampling.edit_inputs import EditInputs
+from napari_gem3d.sampling.edit_recipe import inputs_of
 from napari_gem3d.sampling.job import Job, as_dtype
 from napari_gem3d.sampling.propagation import Given
 from napari_gem3d.sampling.recipe import Recipe
@@ -216,7 +217,4 @@ def _runs(slices: Sequence[int] | NDArray[np.intp], gap: int) -> list[range]:
 
 def open_edit(recipe: Recipe, bundle: ModelBundle, beside: Path | None) -> EditJob:
     """Read and check what the recipe of an edit names; see `open_job`."""
-    assert recipe.edit is not None, "the caller has looked"
-    image, before, after = (file.found(beside) for file in (recipe.edit.image, recipe.mask, recipe.edit.edited))
-    informed = None if recipe.informed is None or recipe.same_patient else recipe.informed.found(beside)
-    return EditJob(recipe, read_edit_inputs(bundle.plan, image, before, after, recipe.edit.margin_mm, informed), bundle)
+    return EditJob(recipe, inputs_of(recipe, beside), bundle)

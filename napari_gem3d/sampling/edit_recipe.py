@@ -18,7 +18,11 @@ from napari_gem3d.sampling.recipe import (
     drawing_settings,
 )
 
+# Up to here a wider margin makes the transition softer (the gradient across it is the scan's own); beyond, it only
+# takes more of the scan. See docs/howto/edit.md.
 MARGIN_MM = 5.0
+# What the last recipe was made from, until a job takes it: a recipe is mostly run at once.
+_checked: dict[tuple[object, ...], EditInputs] = {}
 
 
 def make_edit_recipe(
@@ -80,7 +84,7 @@ def make_edit_recipe(
         middle = float(inputs.reach.mean()) / max(inputs.case.grid.shape[0] - 1, 1)
         index = choose_slice(inputs, slice, middle if slice is None and position is None else position)
         start = matching_start(inputs, index)
-    return Recipe(
+    recipe = Recipe(
         task="edit",
         mask=InputFile.of(mask),
         informed=chosen,
@@ -92,6 +96,24 @@ def make_edit_recipe(
         versions=current_versions(),
         **settings,
     )
+    _checked.clear()
+    _checked[_key(recipe)] = inputs
+    return recipe
+
+
+def inputs_of(recipe: Recipe, beside: Path | None = None) -> EditInputs:
+    """The files of an edit's recipe, checked to be those that it was made with; see `read_edit_inputs`."""
+    assert recipe.edit is not None, "the caller has looked"
+    image, before, after = (file.found(beside) for file in (recipe.edit.image, recipe.mask, recipe.edit.edited))
+    informed = None if recipe.informed is None or recipe.same_patient else recipe.informed.found(beside)
+    checked = _checked.pop(_key(recipe), None)
+    if checked is not None:
+        return checked
+    return read_edit_inputs(recipe.plan, image, before, after, recipe.edit.margin_mm, informed)
+
+
+def _key(recipe: Recipe) -> tuple[object, ...]:
+    return (recipe.edit, recipe.mask, recipe.informed, recipe.plan.model_dump_json())
 
 
 def nearest_untouched(inputs: EditInputs) -> int:

@@ -331,6 +331,19 @@ def test_the_soft_weight_falls_from_one_to_exactly_zero(data: st.DataObject) -> 
     assert (np.diff(weight[within][order]) <= 1e-6).all(), "never rises with the distance"
 
 
+def test_what_was_read_for_the_recipe_is_read_anew_if_it_has_changed(edit_of, tiny_model):
+    edit = edit_of(remove)
+    recipe = edit.recipe(tiny_model)
+    first, second = open_job(recipe), open_job(recipe)
+    assert first.inputs is not second.inputs, "the second job reads for itself"
+    np.testing.assert_array_equal(first.inputs.case.labels, second.inputs.case.labels)
+    again = edit.recipe(tiny_model)
+    scan = read_volume(edit.image)
+    write_volume(scan.with_voxels(scan.voxels + 1), edit.image)
+    with pytest.raises(InputError, match=r"image.nii.gz has changed since"):
+        open_job(again)
+
+
 def test_the_scan_stays_in_latents_where_nothing_changes(edit_of, tiny_model):
     job = open_job(edit_of(remove).recipe(tiny_model))
     given = job._given()

@@ -77,7 +77,8 @@ def _draw_panel(draw: ImageDraw.ImageDraw, panel: Panel, colours: Mapping[str, s
             draw.line(where, colours[name], 2 * _FINER)
         for x, y in where:
             draw.ellipse([x - 4 * _FINER, y - 4 * _FINER, x + 4 * _FINER, y + 4 * _FINER], colours[name])
-        write(shift + _WIDTH - _RIGHT - 6, _TOP + 10 + 17 * row, name, "rm", 13, colours[name])
+        if shift == 0:  # the colours are the same in all panels
+            write(_WIDTH - _RIGHT - 6, _TOP + 10 + 17 * row, name, "rm", 13, colours[name])
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -142,7 +142,7 @@ def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
         distance.setdefault(setting.line, []).append((setting.steps, float(np.mean(list(found["frechet"].values())))))
     panels = [
         Panel("MS-SSIM with the real scan (higher is nearer)", "denoising steps", similarity),
-        Panel("Fréchet distance, mean of planes (lower is nearer)", "denoising steps", distance),
+        Panel("Frechet distance, mean of planes (lower is nearer)", "denoising steps", distance),
     ]
     draw_panels(panels, path)
 

@@ -115,8 +115,10 @@ def test_bad_input_is_one_sentence_and_2(tiny_patient, tiny_model, tmp_path, cap
 
 
 @pytest.fixture
-def interrupted(monkeypatch) -> None:
+def interrupted(monkeypatch) -> Iterator[None]:
     """Ctrl-C as soon as the first slices of the start window are finished."""
+    # A test run in the background of a shell inherits an interrupt that is ignored.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     run = Job.run
 
     def interrupting(self, cancel=None):
@@ -127,6 +129,8 @@ def interrupted(monkeypatch) -> None:
                 time.sleep(0.01)
 
     monkeypatch.setattr(Job, "run", interrupting)
+    yield
+    signal.signal(signal.SIGINT, inherited)
 
 
 def test_ctrl_c_stops_in_order_and_writes_nothing(tiny_patient, tiny_model, tmp_path, capsys, interrupted):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_gem3d.cli.options import check_exist
 from napari_gem3d.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,18 +87,13 @@ def _add_steps(group: argparse._ArgumentGroup) -> None:
 def run(options: argparse.Namespace) -> int:
     """Change the label map, print the volumes, write it with a record of what was done."""
     donors = [values for name, values in options.steps if name == "transplant"]
-    for path in (options.mask, options.body, *donors):
-        # Asked before PyTorch is loaded: a mistyped path is answered at once.
-        if path is not None and not path.exists():
-            raise InputError(f"{path} does not exist; check the path.")
+    check_exist(options.mask, options.body, *donors)
     if not options.steps:
         raise InputError("Nothing is said about what to do; give at least one step such as --translate.")
     from napari_gem3d.io import read_label_map, read_volume, write_volume
-    from napari_gem3d.sampling.recipe import LARGEST_SEED, sidecar
+    from napari_gem3d.sampling.recipe import choose_seed, sidecar
 
-    seed = secrets.randbelow(2**31) if options.seed is None else options.seed
-    if not 0 <= seed <= LARGEST_SEED:
-        raise InputError(f"The seed {seed} is not possible; choose a whole number from 0 to {LARGEST_SEED}.")
+    seed = choose_seed(options.seed)
     labels = read_label_map(options.mask, _table(options.model))
     body = None if options.body is None else read_volume(options.body)
     result = _changed(labels, body, options, seed)

@@ -322,12 +322,18 @@ def drawing_settings(
     solver = solver or plan.default_solver
     check_solver(plan.schedule, solver, steps, eta)
     check_known_level(known_level)
-    seed = secrets.randbelow(2**31) if seed is None else seed
-    if not 0 <= seed <= LARGEST_SEED:
-        raise InputError(f"The seed {seed} is not possible; choose a whole number from 0 to {LARGEST_SEED}.")
-    place = choose_device(device)
+    seed, place = choose_seed(seed), choose_device(device)
     drawn = {"solver": solver, "steps": steps, "eta": eta, "seed": seed, "known_level": known_level}
     return {**drawn, "device": str(place), "precision": choose_precision(precision, place)}
+
+
+def choose_seed(seed: int | None) -> int:
+    """The seed given, or a drawn one; InputError if it is out of range."""
+    if seed is None:
+        return secrets.randbelow(2**31)
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"The seed {seed} is not possible; choose a whole number from 0 to {LARGEST_SEED}.")
+    return seed
 
 
 def current_versions() -> dict[str, str]:

@@ -15,9 +15,9 @@ from typing_extensions import override
 
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.device import autocast
-from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
+from napari_gem3d.networks import SliceVAE, VolumeUNet
 from napari_gem3d.sampling.noise import correlated_noise
-from napari_gem3d.training.config import PositionSettings, SliceSettings, StageSettings, VolumeSettings
+from napari_gem3d.training.config import StageSettings, VolumeSettings
 from napari_gem3d.training.latents import Batch, LatentBatches
 from napari_gem3d.training.pictures import save_rows
 
@@ -31,6 +31,8 @@ class DiffusionStage(ABC):
 
     Parameters
     ----------
+    network
+        What learns, or some of it.
     plan
         Noise schedule, window, label table.
     settings
@@ -47,6 +49,7 @@ class DiffusionStage(ABC):
 
     def __init__(
         self,
+        network: nn.Module,
         plan: Plan,
         settings: StageSettings,
         train: LatentBatches,
@@ -58,13 +61,14 @@ class DiffusionStage(ABC):
         self.plan, self.settings = plan, settings
         self.train, self.validation = train, validation
         self.vae, self.device, self.precision = vae.to(device), device, precision
+        self.network = network.to(device).train()
         config = plan.schedule.diffusers_config()
         self.process = DDPMScheduler(**config)
         self.preview = DDIMScheduler(**config, clip_sample=False)
 
-    @abstractmethod
     def parameters(self) -> list[nn.Parameter]:
-        """The parameters that learn."""
+        """The parameters that learn, by default all."""
+        return list(self.network.parameters())
 
     @abstractmethod
     def draw(self, source: LatentBatches, rng: np.random.Generator, count: int) -> Batch:
@@ -141,14 +145,6 @@ class SliceStage(DiffusionStage):
 
     name = "slice"
 
-    def __init__(self, network: SliceUNet, plan: Plan, settings: SliceSettings, *args: Any) -> None:
-        super().__init__(plan, settings, *args)
-        self.network = network.to(self.device).train()
-
-    @override
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.network.parameters())
-
     @override
     def draw(self, source: LatentBatches, rng: np.random.Generator, count: int) -> Batch:
         return source.slices(rng, count)
@@ -164,12 +160,12 @@ class VolumeStage(DiffusionStage):
 
     name = "volume"
     preview_count = 1
+    network: VolumeUNet
 
     def __init__(self, network: VolumeUNet, plan: Plan, settings: VolumeSettings, *args: Any) -> None:
-        super().__init__(plan, settings, *args)
+        super().__init__(network, plan, settings, *args)
         self.edge_share = settings.edge_share
-        self.network = network.to(self.device).train()
-        self.network.freeze_spatial()
+        network.freeze_spatial()
 
     @override
     def parameters(self) -> list[nn.Parameter]:
@@ -198,14 +194,6 @@ class PositionStage(DiffusionStage):
     """The position U-Net: single slices of many patients, each with its own timestep and nothing but its position."""
 
     name = "position"
-
-    def __init__(self, network: PositionUNet, plan: Plan, settings: PositionSettings, *args: Any) -> None:
-        super().__init__(plan, settings, *args)
-        self.network = network.to(self.device).train()
-
-    @override
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.network.parameters())
 
     @override
     def draw(self, source: LatentBatches, rng: np.random.Generator, count: int) -> Batch:

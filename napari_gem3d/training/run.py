@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from napari_gem3d.bundle import ModelBundle, load_bundle, save_bundle
+from napari_gem3d.bundle import ModelBundle, Plan, load_bundle, save_bundle
 from napari_gem3d.bundle.conditioning import condition_channels
 from napari_gem3d.device import choose_device, choose_precision
 from napari_gem3d.errors import InputError
-from napari_gem3d.networks import PositionUNet, SliceUNet, VolumeUNet
+from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
 from napari_gem3d.training.cache import Cache, prepare
 from napari_gem3d.training.card import write_card
-from napari_gem3d.training.config import TrainingConfig, save_config
+from napari_gem3d.training.config import (
+    PositionSettings,
+    SliceSettings,
+    TrainingConfig,
+    VolumeSettings,
+    save_config,
+)
 from napari_gem3d.training.diffusion import DiffusionStage, PositionStage, SliceStage, VolumeStage
 from napari_gem3d.training.latents import LatentBatches, encode_cache, latent_statistics
 from napari_gem3d.training.loop import train_stage
@@ -113,10 +120,7 @@ class TrainingRun:
         bundle = self._load("vae")
         plan, settings = bundle.plan, self.config.slice
         if settings.init is not None:
-            network = load_bundle(settings.init).slice_unet
-            if network is None:
-                raise InputError(f"The bundle {settings.init} has no slice U-Net to start from; choose another.")
-            network.requires_grad_(True)
+            network = self._start(settings.init, "slice_unet").requires_grad_(True)
         else:
             inputs = plan.latents.channels + condition_channels(plan)
             network = SliceUNet.build(
@@ -128,9 +132,7 @@ class TrainingRun:
                 settings.head_channels,
                 settings.norm_groups,
             )
-        batches = [LatentBatches(self.cache, plan, split, settings) for split in ("train", "validation")]
-        stage = SliceStage(network, plan, settings, *batches, bundle.vae, self.device, self.precision)
-        ended = self._train(stage)
+        ended = self._diffuse(SliceStage, network, bundle.vae, plan, settings)
         # The volume U-Net that inflates another slice U-Net goes.
         self._save(ModelBundle(plan, vae=bundle.vae, slice_unet=network, position_unet=bundle.position_unet))
         return ended
@@ -143,16 +145,11 @@ class TrainingRun:
         settings = self.config.volume
         network = VolumeUNet.inflate(bundle.slice_unet)
         if settings.init is not None:
-            start = load_bundle(settings.init).volume_unet
-            if start is None:
-                raise InputError(f"The bundle {settings.init} has no volume U-Net to start from; choose another.")
             own = dict(network.volumetric_parameters())
             with torch.no_grad():
-                for name, parameter in start.volumetric_parameters():
+                for name, parameter in self._start(settings.init, "volume_unet").volumetric_parameters():
                     own[name].copy_(parameter)
-        batches = [LatentBatches(self.cache, plan, split, settings) for split in ("train", "validation")]
-        stage = VolumeStage(network, plan, settings, *batches, bundle.vae, self.device, self.precision)
-        ended = self._train(stage)
+        ended = self._diffuse(VolumeStage, network, bundle.vae, plan, settings)
         bundle.plan, bundle.volume_unet = plan, network
         self._save(bundle)
         return ended
@@ -161,10 +158,7 @@ class TrainingRun:
         bundle = self._load("vae")
         plan, settings = bundle.plan, self.config.position
         if settings.init is not None:
-            network = load_bundle(settings.init).position_unet
-            if network is None:
-                raise InputError(f"The bundle {settings.init} has no position U-Net to start from; choose another.")
-            network.requires_grad_(True)
+            network = self._start(settings.init, "position_unet").requires_grad_(True)
         else:
             network = PositionUNet.build(
                 plan.latents.channels,
@@ -174,12 +168,30 @@ class TrainingRun:
                 settings.head_channels,
                 settings.norm_groups,
             )
-        batches = [LatentBatches(self.cache, plan, split, settings) for split in ("train", "validation")]
-        stage = PositionStage(network, plan, settings, *batches, bundle.vae, self.device, self.precision)
-        ended = self._train(stage)
+        ended = self._diffuse(PositionStage, network, bundle.vae, plan, settings)
         bundle.position_unet = network
         self._save(bundle)
         return ended
+
+    def _start(self, folder: Path, part: str) -> Any:
+        """A network of another bundle to start from; InputError if it has none."""
+        network = getattr(load_bundle(folder), part)
+        if network is None:
+            name = part.replace("_unet", " U-Net")
+            raise InputError(f"The bundle {folder} has no {name} to start from; choose another.")
+        return network
+
+    def _diffuse(
+        self,
+        stage: Callable[..., DiffusionStage],
+        network: Any,
+        vae: SliceVAE | None,
+        plan: Plan,
+        settings: SliceSettings | VolumeSettings | PositionSettings,
+    ) -> bool:
+        """Train a network on the latents of the cache; returns whether it came to its end."""
+        batches = [LatentBatches(self.cache, plan, split, settings) for split in ("train", "validation")]
+        return self._train(stage(network, plan, settings, *batches, vae, self.device, self.precision))
 
     def _train(self, stage: VAEStage | DiffusionStage) -> bool:
         if stage.settings.steps == 0:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from napari_gem3d.bundle.plan import Plan
-from napari_gem3d.training.config import TrainingConfig
+from napari_gem3d.training.config.settings import TrainingConfig
 
 _HEAD = """\
 ---

@@ -13,19 +13,19 @@ from napari_gem3d.bundle.conditioning import condition_channels
 from napari_gem3d.device import choose_device, choose_precision
 from napari_gem3d.errors import InputError
 from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
-from napari_gem3d.training.cache import Cache, prepare
 from napari_gem3d.training.card import write_card
-from napari_gem3d.training.config import (
+from napari_gem3d.training.config.settings import (
     PositionSettings,
     SliceSettings,
     TrainingConfig,
     VolumeSettings,
     save_config,
 )
-from napari_gem3d.training.diffusion import DiffusionStage, PositionStage, SliceStage, VolumeStage
-from napari_gem3d.training.latents import LatentBatches, encode_cache, latent_statistics
-from napari_gem3d.training.loop import train_stage
-from napari_gem3d.training.vae import VAEStage, build_vae
+from napari_gem3d.training.data.cache import Cache, prepare
+from napari_gem3d.training.loop.loop import train_stage
+from napari_gem3d.training.stages.diffusion import DiffusionStage, PositionStage, SliceStage, VolumeStage
+from napari_gem3d.training.stages.latents import LatentBatches, encode_cache, latent_statistics
+from napari_gem3d.training.stages.vae import VAEStage, build_vae
 
 STAGES = ("prepare", "vae", "slice", "volume", "position")
 

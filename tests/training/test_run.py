@@ -13,10 +13,10 @@ import torch
 from napari_gem3d.bundle import load_bundle
 from napari_gem3d.cli.train import main
 from napari_gem3d.errors import InputError
-from napari_gem3d.training.cache import Cache, find_cases, prepare
-from napari_gem3d.training.config import PositionSettings, TrainingConfig, load_config
-from napari_gem3d.training.latents import LatentBatches
+from napari_gem3d.training.config.settings import PositionSettings, TrainingConfig, load_config
+from napari_gem3d.training.data.cache import Cache, find_cases, prepare
 from napari_gem3d.training.run import TrainingRun
+from napari_gem3d.training.stages.latents import LatentBatches
 
 
 @pytest.fixture(scope="session")

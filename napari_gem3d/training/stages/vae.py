@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from napari_gem3d.device import autocast
 from napari_gem3d.errors import InputError
 from napari_gem3d.networks import SliceVAE
-from napari_gem3d.training.cache import Cache
-from napari_gem3d.training.config import VAESettings
-from napari_gem3d.training.perceptual import PatchDiscriminator, PerceptualLoss
-from napari_gem3d.training.pictures import save_rows
+from napari_gem3d.training.config.settings import VAESettings
+from napari_gem3d.training.data.cache import Cache
+from napari_gem3d.training.stages.perceptual import PatchDiscriminator, PerceptualLoss
+from napari_gem3d.training.stages.pictures import save_rows
 
 # Crops with less tissue than this teach little but the background, which is learned at once.
 _LEAST_TISSUE = 0.15

@@ -17,9 +17,9 @@ from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.device import autocast
 from napari_gem3d.networks import SliceVAE, VolumeUNet
 from napari_gem3d.sampling.noise import correlated_noise
-from napari_gem3d.training.config import StageSettings, VolumeSettings
-from napari_gem3d.training.latents import Batch, LatentBatches
-from napari_gem3d.training.pictures import save_rows
+from napari_gem3d.training.config.settings import StageSettings, VolumeSettings
+from napari_gem3d.training.stages.latents import Batch, LatentBatches
+from napari_gem3d.training.stages.pictures import save_rows
 
 _VALIDATION_SEED = 20
 _VALIDATION_BATCHES = 4

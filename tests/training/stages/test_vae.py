@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from napari_gem3d.training.cache import Cache, prepare
-from napari_gem3d.training.config import TrainingConfig
-from napari_gem3d.training.loop import train_stage
-from napari_gem3d.training.perceptual import PatchDiscriminator, PerceptualLoss
-from napari_gem3d.training.vae import VAEStage, build_vae
+from napari_gem3d.training.config.settings import TrainingConfig
+from napari_gem3d.training.data.cache import Cache, prepare
+from napari_gem3d.training.loop.loop import train_stage
+from napari_gem3d.training.stages.perceptual import PatchDiscriminator, PerceptualLoss
+from napari_gem3d.training.stages.vae import VAEStage, build_vae
 
 
 @pytest.fixture(scope="module")
 def cache(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    from napari_gem3d.training.config import load_config
+    from napari_gem3d.training.config.settings import load_config
 
     return prepare(dataset, tmp_path_factory.mktemp("vae"), load_config("tiny"), say=lambda _: None)
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_gem3d.training.config import DataSettings
+from napari_gem3d.training.config.settings import DataSettings
 
 
 def vary(

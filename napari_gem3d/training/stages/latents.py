@@ -14,8 +14,8 @@ from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.device import autocast
 from napari_gem3d.errors import InputError
 from napari_gem3d.networks import SliceVAE
-from napari_gem3d.training.cache import Cache
-from napari_gem3d.training.config import DiffusionSettings, PositionSettings
+from napari_gem3d.training.config.settings import DiffusionSettings, PositionSettings
+from napari_gem3d.training.data.cache import Cache
 
 _CHUNK = 16
 

@@ -18,8 +18,8 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
 from napari_gem3d.io import read_label_map, read_volume
 from napari_gem3d.labels import Label, LabelTable
-from napari_gem3d.training.augmentation import vary
-from napari_gem3d.training.config import DataSettings, TrainingConfig
+from napari_gem3d.training.config.settings import DataSettings, TrainingConfig
+from napari_gem3d.training.data.augmentation import vary
 
 _SIZE_STEP = 32
 

@@ -9,9 +9,9 @@ import torch
 
 from napari_gem3d.bundle import Plan
 from napari_gem3d.labels import Label, LabelTable
-from napari_gem3d.training.cache import Cache
-from napari_gem3d.training.config import DiffusionSettings
-from napari_gem3d.training.latents import LatentBatches
+from napari_gem3d.training.config.settings import DiffusionSettings
+from napari_gem3d.training.data.cache import Cache
+from napari_gem3d.training.stages.latents import LatentBatches
 
 PLAN = Plan(
     name="x",

@@ -20,8 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.training.config import StageSettings
-from napari_gem3d.training.history import draw_history
+from napari_gem3d.training.config.settings import StageSettings
+from napari_gem3d.training.loop.history import draw_history
 
 # A step that took longer than this was interrupted (a suspended laptop, a paused process): it does not count as time.
 _LONGEST_STEP_S = 20.0

@@ -1,0 +1,1 @@
+"""Prepare: from a dataset to a plan, a split and a cache."""

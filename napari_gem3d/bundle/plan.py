@@ -40,13 +40,19 @@ class IntensityScheme(Part):
 class NoiseSchedule(Part):
     """The forward process of diffusion, in the words of the ``diffusers`` schedulers."""
 
-    num_train_timesteps: int = Field(1000, ge=2)
-    beta_start: float = Field(0.00085, gt=0)
-    beta_end: float = Field(0.012, gt=0, lt=1)
-    beta_schedule: Literal["scaled_linear", "linear"] = "scaled_linear"
-    prediction_type: Literal["epsilon", "v_prediction"] = "v_prediction"
+    num_train_timesteps: int = Field(1000, ge=2, description="Steps of the forward process.")
+    beta_start: float = Field(0.00085, gt=0, description="Variance of the noise of the first step.")
+    beta_end: float = Field(0.012, gt=0, lt=1, description="Variance of the noise of the last step.")
+    beta_schedule: Literal["scaled_linear", "linear"] = Field(
+        "scaled_linear", description="What rises linearly in between: the variance's root, or the variance."
+    )
+    prediction_type: Literal["epsilon", "v_prediction"] = Field(
+        "v_prediction", description="What the networks predict: the noise, or v."
+    )
     rescale_betas_zero_snr: bool = Field(True, description="Zero signal at the last timestep (needs v-prediction).")
-    timestep_spacing: Literal["trailing", "leading", "linspace"] = "trailing"
+    timestep_spacing: Literal["trailing", "leading", "linspace"] = Field(
+        "trailing", description="Which of the steps a solver of fewer visits; trailing ones start at the last."
+    )
     set_alpha_to_one: bool = Field(True, description="DDIM ends at clean latents, not at the level of timestep 0.")
     slice_correlation: float = Field(
         0.0, ge=0, lt=1, description="Correlation of the noise of neighbouring slices, an AR(1) process along the axis."

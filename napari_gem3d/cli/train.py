@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done or stopped and saved, 2 for input that cannot be used."""
     options = _parser().parse_args(arguments)
-    from napari_gem3d.training.config.settings import load_config
+    from napari_gem3d.training.config.loading import load_config
     from napari_gem3d.training.run import TrainingRun
 
     try:

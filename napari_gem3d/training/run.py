@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from napari_gem3d.bundle import ModelBundle, Plan, load_bundle, save_bundle
+from napari_gem3d.bundle import ModelBundle, load_bundle, save_bundle
 from napari_gem3d.bundle.conditioning import condition_channels
 from napari_gem3d.device import choose_device, choose_precision
 from napari_gem3d.errors import InputError
 from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
 from napari_gem3d.training.card import write_card
-from napari_gem3d.training.config.settings import (
-    PositionSettings,
-    SliceSettings,
-    TrainingConfig,
-    VolumeSettings,
-    save_config,
-)
+from napari_gem3d.training.config.loading import save_config
+from napari_gem3d.training.config.settings import StageSettings, TrainingConfig
 from napari_gem3d.training.data.cache import Cache, prepare
 from napari_gem3d.training.loop.loop import train_stage
-from napari_gem3d.training.stages.diffusion import DiffusionStage, PositionStage, SliceStage, VolumeStage
-from napari_gem3d.training.stages.latents import LatentBatches, encode_cache, latent_statistics
+from napari_gem3d.training.stages.batches import LatentSource, PositionSource, SliceSource, WindowSource
+from napari_gem3d.training.stages.diffusion import (
+    Denoising,
+    DiffusionStage,
+    PositionDenoising,
+    SliceDenoising,
+    WindowDenoising,
+)
+from napari_gem3d.training.stages.latents import encode_cache, latent_statistics
+from napari_gem3d.training.stages.stage import Stage
 from napari_gem3d.training.stages.vae import VAEStage, build_vae
 
+SPLITS = ("train", "validation")
 STAGES = ("prepare", "vae", "slice", "volume", "position")
 
 
@@ -132,7 +136,8 @@ class TrainingRun:
                 settings.head_channels,
                 settings.norm_groups,
             )
-        ended = self._diffuse(SliceStage, network, bundle.vae, plan, settings)
+        sources = [SliceSource(self.cache, plan, split, settings) for split in SPLITS]
+        ended = self._diffuse("slice", SliceDenoising(network, plan.schedule), bundle.vae, settings, sources)
         # The volume U-Net that inflates another slice U-Net goes.
         self._save(ModelBundle(plan, vae=bundle.vae, slice_unet=network, position_unet=bundle.position_unet))
         return ended
@@ -149,7 +154,8 @@ class TrainingRun:
             with torch.no_grad():
                 for name, parameter in self._start(settings.init, "volume_unet").volumetric_parameters():
                     own[name].copy_(parameter)
-        ended = self._diffuse(VolumeStage, network, bundle.vae, plan, settings)
+        sources = [WindowSource(self.cache, plan, split, settings) for split in SPLITS]
+        ended = self._diffuse("volume", WindowDenoising(network, plan.schedule), bundle.vae, settings, sources)
         bundle.plan, bundle.volume_unet = plan, network
         self._save(bundle)
         return ended
@@ -168,7 +174,8 @@ class TrainingRun:
                 settings.head_channels,
                 settings.norm_groups,
             )
-        ended = self._diffuse(PositionStage, network, bundle.vae, plan, settings)
+        sources = [PositionSource(self.cache, plan, split) for split in SPLITS]
+        ended = self._diffuse("position", PositionDenoising(network, plan.schedule), bundle.vae, settings, sources)
         bundle.position_unet = network
         self._save(bundle)
         return ended
@@ -183,17 +190,18 @@ class TrainingRun:
 
     def _diffuse(
         self,
-        stage: Callable[..., DiffusionStage],
-        network: Any,
+        name: str,
+        objective: Denoising,
         vae: SliceVAE | None,
-        plan: Plan,
-        settings: SliceSettings | VolumeSettings | PositionSettings,
+        settings: StageSettings,
+        sources: Sequence[LatentSource],
     ) -> bool:
         """Train a network on the latents of the cache; returns whether it came to its end."""
-        batches = [LatentBatches(self.cache, plan, split, settings) for split in ("train", "validation")]
-        return self._train(stage(network, plan, settings, *batches, vae, self.device, self.precision))
+        assert vae is not None
+        stage = DiffusionStage(name, objective, settings, sources, vae, self.device, self.precision)
+        return self._train(stage)
 
-    def _train(self, stage: VAEStage | DiffusionStage) -> bool:
+    def _train(self, stage: Stage) -> bool:
         if stage.settings.steps == 0:
             self.say(f"{stage.name}: no steps wanted, used as it starts")
             return True

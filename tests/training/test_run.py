@@ -13,10 +13,11 @@ import torch
 from napari_gem3d.bundle import load_bundle
 from napari_gem3d.cli.train import main
 from napari_gem3d.errors import InputError
-from napari_gem3d.training.config.settings import PositionSettings, TrainingConfig, load_config
+from napari_gem3d.training.config.loading import load_config
+from napari_gem3d.training.config.settings import TrainingConfig
 from napari_gem3d.training.data.cache import Cache, find_cases, prepare
 from napari_gem3d.training.run import TrainingRun
-from napari_gem3d.training.stages.latents import LatentBatches
+from napari_gem3d.training.stages.batches import PositionSource, SliceSource
 
 
 @pytest.fixture(scope="session")
@@ -88,9 +89,8 @@ def test_a_stage_run_again_keeps_the_networks_that_still_fit(
 
 def test_the_position_unet_learns_where_slices_lie(finished: Path) -> None:
     bundle = load_bundle(finished / "bundle")
-    batch = LatentBatches(Cache(finished), bundle.plan, "train", PositionSettings()).positions(
-        np.random.default_rng(0), 40
-    )
+    source, rng = PositionSource(Cache(finished), bundle.plan, "train"), np.random.default_rng(0)
+    batch = source.join([source.draw(rng) for _ in range(40)])
     assert batch.conditions.shape[1] == 0 and batch.latents.shape[0] == 40 == batch.windows
     assert -1 <= batch.positions.min() < -0.5 and 0.5 < batch.positions.max() <= 1
     assert bundle.position_unet is not None
@@ -139,15 +139,15 @@ def test_sigterm_saves_and_ends_well(
 ) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "run"))
     config = tiny.model_copy(update={"slice": tiny.slice.model_copy(update={"steps": 10_000})})
-    drawn = LatentBatches.slices
+    drawn = SliceSource.draw
     calls = iter(range(10_000))
 
-    def draw_and_stop(self: LatentBatches, rng: np.random.Generator, count: int) -> object:
-        if next(calls) == 2:
+    def draw_and_stop(self: SliceSource, rng: np.random.Generator) -> object:
+        if next(calls) == 2 * tiny.slice.batch:
             os.kill(os.getpid(), signal.SIGTERM)
-        return drawn(self, rng, count)
+        return drawn(self, rng)
 
-    monkeypatch.setattr(LatentBatches, "slices", draw_and_stop)
+    monkeypatch.setattr(SliceSource, "draw", draw_and_stop)
     assert not TrainingRun(dataset, folder, config, say=lambda _: None).run("slice")
     assert torch.load(folder / "slice" / "checkpoint.pt", weights_only=True)["step"] == 3
 
@@ -159,7 +159,7 @@ def test_a_loss_that_is_not_a_number_stops_and_says_where(
     for case in Cache(folder).cases("train"):
         array = np.array(Cache(folder).array(case, "latents"))
         Cache(folder).write(case, "latents", array * np.nan)
-    with pytest.raises(InputError, match="slice is not a number at step 0"):
+    with pytest.raises(InputError, match=r"slice is not a number at step 0 \(batch: egg\d slice \d"):
         TrainingRun(dataset, folder, tiny, say=lambda _: None).run("slice")
 
 

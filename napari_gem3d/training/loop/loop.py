@@ -6,56 +6,28 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import nn
 
+from napari_gem3d.device import autocast
 from napari_gem3d.errors import InputError
 from napari_gem3d.training.config.settings import StageSettings
 from napari_gem3d.training.loop.history import draw_history
+from napari_gem3d.training.loop.samples import Samples, Share, load
+from napari_gem3d.training.stages.stage import Stage, learning
 
 # A step that took longer than this was interrupted (a suspended laptop, a paused process): it does not count as time.
 _LONGEST_STEP_S = 20.0
 _WARMUP_EMA = {"use_ema_warmup": True, "inv_gamma": 1.0, "power": 0.75}
-
-
-class Stage(Protocol):
-    """What the loop needs to know of a stage."""
-
-    @property
-    def name(self) -> str:
-        """Name of the stage and of its folder."""
-
-    @property
-    def settings(self) -> StageSettings:
-        """Budget, batch, learning rate."""
-
-    def parameters(self) -> Sequence[nn.Parameter]:
-        """The parameters that learn."""
-
-    def loss(self, rng: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Draw a batch and compute its loss, and figures worth recording."""
-
-    def validate(self) -> dict[str, float]:
-        """Figures on the held-out patients, always with the same noise."""
-
-    def picture(self, path: Path) -> None:
-        """Write a PNG of what the networks make now."""
-
-    def extra_state(self) -> dict[str, Any]:
-        """What else a checkpoint must hold."""
-
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        """The inverse of `extra_state`."""
 
 
 @dataclass
@@ -66,7 +38,7 @@ class Run:
     folder: Path
     optimiser: torch.optim.Optimizer
     ema: EMAModel
-    rng: np.random.Generator
+    adversary_optimiser: torch.optim.Optimizer | None = None
     step: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
@@ -93,15 +65,16 @@ class Run:
     def save(self) -> None:
         """Write the checkpoint under a temporary name, then rename."""
         state = {
-            "parameters": [p.detach() for p in self.stage.parameters()],
+            "parameters": [p.detach() for p in learning(self.stage.objective)],
             "optimiser": self.optimiser.state_dict(),
             "ema": self.ema.state_dict(),
-            "rng": json.dumps(self.rng.bit_generator.state),
             "torch_rng": torch.get_rng_state(),
             "step": self.step,
             "seconds": self.seconds,
-            "extra": self.stage.extra_state(),
         }
+        if self.stage.adversary is not None and self.adversary_optimiser is not None:
+            state["adversary"] = self.stage.adversary.state_dict()
+            state["adversary_optimiser"] = self.adversary_optimiser.state_dict()
         temporary = self.checkpoint.with_suffix(".tmp")
         torch.save(state, temporary)
         temporary.rename(self.checkpoint)
@@ -117,7 +90,7 @@ class Run:
             If it does not belong to these settings.
         """
         state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
-        parameters = self.stage.parameters()
+        parameters = learning(self.stage.objective)
         if [p.shape for p in parameters] != [p.shape for p in state["parameters"]]:
             raise InputError(f"{self.checkpoint} was made with other settings; use another --out or remove it.")
         with torch.no_grad():
@@ -125,10 +98,11 @@ class Run:
                 parameter.copy_(stored)
         self.optimiser.load_state_dict(state["optimiser"])
         self.ema.load_state_dict(state["ema"])
-        self.rng.bit_generator.state = json.loads(state["rng"])
         torch.set_rng_state(state["torch_rng"])
         self.step, self.seconds = state["step"], state["seconds"]
-        self.stage.load_extra_state(state["extra"])
+        if self.stage.adversary is not None and self.adversary_optimiser is not None and "adversary" in state:
+            self.stage.adversary.load_state_dict(state["adversary"])
+            self.adversary_optimiser.load_state_dict(state["adversary_optimiser"])
         history = self.folder / "history.json"
         self.history = json.loads(history.read_text(encoding="utf-8")) if history.is_file() else []
 
@@ -188,27 +162,23 @@ def train_stage(
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     settings = stage.settings
-    parameters = stage.parameters()
-    optimiser = torch.optim.AdamW(
-        parameters, settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
-    )
-    run = Run(
-        stage,
-        folder,
-        optimiser,
-        EMAModel(parameters, decay=settings.ema_decay, **_WARMUP_EMA),
-        np.random.default_rng(seed),
-    )
+    parameters = learning(stage.objective)
+    run = Run(stage, folder, _optimiser(parameters, settings), EMAModel(parameters, settings.ema_decay, **_WARMUP_EMA))
+    if stage.adversary is not None:
+        run.adversary_optimiser = torch.optim.AdamW(
+            stage.adversary.parameters(), settings.learning_rate, betas=(0.5, 0.9), weight_decay=1e-4
+        )
     if resume and run.checkpoint.is_file():
         run.resume()
         say(f"{stage.name}: resumed at step {run.step}")
     count = sum(p.numel() for p in parameters)
     say(f"{stage.name}: {count / 1e6:.1f} M parameters learn, {settings.steps} steps of {settings.batch} at most")
+    batches = iter(load(Samples(stage.source, seed, stage.name), Share(settings.batch), run.step))
     with StopRequest() as stop, _progress_bar() as bar:
         task = bar.add_task(stage.name, total=settings.steps, completed=run.step, loss="")
         last_saved = run.seconds
         while run.progress < 1 and not stop.wanted:
-            _one_step(run)
+            _one_step(run, batches)
             bar.update(task, completed=run.step, total=_forecast_steps(run), loss=f"loss {run.history[-1]['loss']:.4f}")
             if run.step % settings.validate_every == 0 or run.progress >= 1:
                 _validate(run)
@@ -221,25 +191,39 @@ def train_stage(
     return not stop.wanted
 
 
-def _one_step(run: Run) -> None:
+def _optimiser(parameters: list[nn.Parameter], settings: StageSettings) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay)
+
+
+def _one_step(run: Run, batches: Iterator[Any]) -> None:
     started = time.monotonic()
+    stage = run.stage
+    batch = next(batches).to(stage.device)
     for group in run.optimiser.param_groups:
         group["lr"] = run.learning_rate()
-    loss, figures = run.stage.loss(run.rng, run.step)
-    if not torch.isfinite(loss):
+    with autocast(stage.precision, stage.device):
+        outcome = stage.objective(batch, run.step)
+    if not torch.isfinite(outcome.loss):
         raise InputError(
-            f"The loss of stage {run.stage.name} is not a number at step {run.step}; lower its learning_rate and "
-            f"continue with --resume from {run.checkpoint}."
+            f"The loss of stage {stage.name} is not a number at step {run.step} (batch: {'; '.join(batch.origins)}); "
+            f"look at these, or lower learning_rate, and continue with --resume from {run.checkpoint}."
         )
     run.optimiser.zero_grad()
-    loss.backward()
-    parameters = run.stage.parameters()
-    torch.nn.utils.clip_grad_norm_(parameters, run.stage.settings.clip)
+    outcome.loss.backward()
+    parameters = learning(stage.objective)
+    torch.nn.utils.clip_grad_norm_(parameters, stage.settings.clip)
     run.optimiser.step()
     run.ema.step(parameters)
+    if stage.adversary is not None and run.adversary_optimiser is not None:
+        with autocast(stage.precision, stage.device):
+            judged = stage.adversary(batch, outcome.made.detach())
+        run.adversary_optimiser.zero_grad()
+        judged.backward()
+        run.adversary_optimiser.step()
     run.step += 1
     run.seconds += min(time.monotonic() - started, _LONGEST_STEP_S)
-    _record(run, {"loss": float(loss.detach()), **figures})
+    figures = {name: float(value) for name, value in outcome.figures.items()}
+    _record(run, {"loss": float(outcome.loss.detach()), **figures})
 
 
 def _record(run: Run, figures: dict[str, float], every: int = 50) -> None:
@@ -254,7 +238,7 @@ def _record(run: Run, figures: dict[str, float], every: int = 50) -> None:
 
 
 def _validate(run: Run) -> None:
-    parameters = run.stage.parameters()
+    parameters = learning(run.stage.objective)
     run.ema.store(parameters)
     run.ema.copy_to(parameters)
     with torch.no_grad():

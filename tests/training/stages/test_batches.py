@@ -9,9 +9,9 @@ import torch
 
 from napari_gem3d.bundle import Plan
 from napari_gem3d.labels import Label, LabelTable
-from napari_gem3d.training.config.settings import DiffusionSettings
+from napari_gem3d.training.config.settings import DiffusionSettings, VolumeSettings
 from napari_gem3d.training.data.cache import Cache
-from napari_gem3d.training.stages.latents import LatentBatches
+from napari_gem3d.training.stages.batches import LatentBatch, LatentSource, SliceSource, WindowSource
 
 PLAN = Plan(
     name="x",
@@ -24,7 +24,7 @@ DEPTH = 30
 
 
 @pytest.fixture
-def batches(tmp_path: Path) -> LatentBatches:
+def cache(tmp_path: Path) -> Cache:
     """Two patients whose first latent channel is the slice's index, whose second is the patient's number."""
     cache = Cache(tmp_path)
     (tmp_path / "split.json").write_text(json.dumps({"train": ["a", "b"], "validation": []}))
@@ -33,15 +33,21 @@ def batches(tmp_path: Path) -> LatentBatches:
         latents = np.concatenate([index, np.full_like(index, number)], axis=2) * np.ones((1, 1, 1, 2, 2), np.float16)
         cache.write(name, "latents", latents)
         cache.write(name, "shares", np.ones((1, DEPTH, 1, 2, 2), np.float16))
-    return LatentBatches(cache, PLAN, "train", DiffusionSettings(near_mm=6.0, far_share=0.2, mirrored_share=0.5))
+    return cache
+
+
+def drawn(source: LatentSource, seed: int, count: int) -> LatentBatch:
+    rng = np.random.default_rng(seed)
+    return source.join([source.draw(rng) for _ in range(count)])
 
 
 def _informed(conditions: torch.Tensor) -> torch.Tensor:
     return conditions[:, 1:3, 0, 0]
 
 
-def test_informed_slices_are_of_the_same_patient_and_mostly_near(batches: LatentBatches) -> None:
-    batch = batches.slices(np.random.default_rng(0), 400)
+def test_informed_slices_are_of_the_same_patient_and_mostly_near(cache: Cache) -> None:
+    settings = DiffusionSettings(near_mm=6.0, far_share=0.2, mirrored_share=0.5)
+    batch = drawn(SliceSource(cache, PLAN, "train", settings), 0, 400)
     target, informed = batch.latents[:, :, 0, 0], _informed(batch.conditions)
     assert torch.equal(target[:, 1], informed[:, 1])
     offset_mm = 2.0 * (target[:, 0] - informed[:, 0])
@@ -51,8 +57,9 @@ def test_informed_slices_are_of_the_same_patient_and_mostly_near(batches: Latent
     assert {0.0, 1.0} == set(target[:, 1].tolist())
 
 
-def test_windows_are_neighbouring_slices_informed_from_within(batches: LatentBatches) -> None:
-    batch = batches.windows(np.random.default_rng(0), 40, 6, edge_share=0.5)
+def test_windows_are_neighbouring_slices_informed_from_within(cache: Cache) -> None:
+    plan = PLAN.model_copy(update={"window": 6})
+    batch = drawn(WindowSource(cache, plan, "train", VolumeSettings(edge_share=0.5)), 0, 40)
     assert batch.windows == 40
     index = batch.latents[:, 0, 0, 0].unflatten(0, (40, 6))
     assert torch.equal(index[:, 1:] - index[:, :-1], torch.ones(40, 5))
@@ -63,8 +70,9 @@ def test_windows_are_neighbouring_slices_informed_from_within(batches: LatentBat
     assert 0.45 < float(at_edge) < 0.9
 
 
-def test_positions_run_over_the_body(batches: LatentBatches) -> None:
-    batch = batches.windows(np.random.default_rng(1), 1, DEPTH, edge_share=0.0)
+def test_positions_run_over_the_body(cache: Cache) -> None:
+    plan = PLAN.model_copy(update={"window": DEPTH})
+    batch = drawn(WindowSource(cache, plan, "train", VolumeSettings(edge_share=0.0)), 1, 1)
     positions = batch.conditions[:, 3, 0, 0]
     assert positions[0] == -1
     assert positions[-1] == 1
@@ -76,10 +84,34 @@ def test_a_share_of_informed_slices_comes_from_the_mirror_image(tmp_path: Path) 
     variants = np.arange(3, dtype=np.float16)[:, None, None, None, None] * np.ones((1, DEPTH, 2, 2, 2), np.float16)
     cache.write("a", "latents", variants)
     cache.write("a", "shares", np.ones((3, DEPTH, 1, 2, 2), np.float16))
-    batches = LatentBatches(cache, PLAN, "train", DiffusionSettings(mirrored_share=0.5))
-    batch = batches.slices(np.random.default_rng(0), 600)
+    batch = drawn(SliceSource(cache, PLAN, "train", DiffusionSettings(mirrored_share=0.5)), 0, 600)
     variant, shown = batch.latents[:, 0, 0, 0], _informed(batch.conditions)[:, 0]
     assert torch.equal(shown[variant == 2], variant[variant == 2])
     mirrored = (shown == 1 - variant)[variant < 2]
     assert 0.4 < float(mirrored.float().mean()) < 0.6
     assert bool((mirrored | (shown == variant)[variant < 2]).all())
+
+
+def test_a_batch_says_where_its_slices_come_from(cache: Cache) -> None:
+    batch = drawn(SliceSource(cache, PLAN, "train", DiffusionSettings()), 0, 20)
+    for origin, (index, patient) in zip(batch.origins, batch.latents[:, :, 0, 0].tolist(), strict=True):
+        assert origin == f"{'ab'[int(patient)]} slice {index:.0f}"
+
+
+def test_slices_have_a_timestep_each_and_windows_share_theirs(cache: Cache) -> None:
+    slices = drawn(SliceSource(cache, PLAN, "train", DiffusionSettings()), 0, 40)
+    assert len(set(slices.timesteps.tolist())) > 30
+    plan = PLAN.model_copy(update={"window": 6})
+    windows = drawn(WindowSource(cache, plan, "train", VolumeSettings()), 0, 40).timesteps.unflatten(0, (40, 6))
+    assert torch.equal(windows, windows[:, :1].expand(-1, 6))
+    assert len(set(windows[:, 0].tolist())) > 30
+
+
+def test_the_noise_of_a_window_correlates_as_the_schedule_says(cache: Cache) -> None:
+    schedule = PLAN.schedule.model_copy(update={"slice_correlation": 0.8})
+    plan = PLAN.model_copy(update={"window": 6, "schedule": schedule})
+    noise = drawn(WindowSource(cache, plan, "train", VolumeSettings()), 0, 800).noise.unflatten(0, (800, 6))
+    assert float((noise[:, 0] * noise[:, 1]).mean()) == pytest.approx(0.8, abs=0.06)
+    assert float((noise[:-1] * noise[1:]).mean()) == pytest.approx(0, abs=0.06)
+    slices = drawn(SliceSource(cache, plan, "train", DiffusionSettings()), 0, 800).noise
+    assert float((slices[:-1] * slices[1:]).mean()) == pytest.approx(0, abs=0.06)

@@ -15,7 +15,7 @@ from napari_gem3d.training.stages.vae import VAEStage, build_vae
 
 @pytest.fixture(scope="module")
 def cache(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    from napari_gem3d.training.config.settings import load_config
+    from napari_gem3d.training.config.loading import load_config
 
     return prepare(dataset, tmp_path_factory.mktemp("vae"), load_config("tiny"), say=lambda _: None)
 
@@ -38,21 +38,21 @@ def test_polishing_the_decoder_leaves_the_latents(cache: Cache, tiny: TrainingCo
     with torch.no_grad():
         latents, decoded = vae.encode(x), vae.decode(vae.encode(x))
     stage = VAEStage(vae, settings, cache, torch.device("cpu"), "float32")
-    assert stage.discriminator is not None
-    judge = [p.clone() for p in stage.discriminator.parameters()]
+    assert stage.adversary is not None
+    judge = [p.clone() for p in stage.adversary.parameters()]
     train_stage(stage, tmp_path, seed=0, say=lambda _: None)
     with torch.no_grad():
         assert torch.equal(vae.encode(x), latents)
         assert not torch.equal(vae.decode(latents), decoded)
-    assert any(not torch.equal(a, b) for a, b in zip(judge, stage.discriminator.parameters(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(judge, stage.adversary.parameters(), strict=True))
 
 
 def test_the_adversarial_term_waits_and_grows(cache: Cache, tiny: TrainingConfig) -> None:
     settings = tiny.vae.model_copy(update={"adversarial_weight": 1.0, "adversarial_start": 10})
     stage = VAEStage(build_vae(settings), settings, cache, torch.device("cpu"), "float32")
-    rng = np.random.default_rng(0)
-    assert stage.loss(rng, 10)[1]["adversarial"] == 0
-    assert stage.loss(rng, 30)[1]["adversarial"] != 0
+    batch = stage.source.join([stage.source.draw(np.random.default_rng(0))])
+    assert stage.objective(batch, 10).figures["adversarial"] == 0
+    assert stage.objective(batch, 30).figures["adversarial"] != 0
 
 
 def test_perceptual_loss_is_zero_for_the_same_and_teaches_only_the_made() -> None:

@@ -8,6 +8,9 @@ The scheme ``labels+slice+offset`` concatenates, in this order:
    distance to the informed slice at a fine (4 mm) and a coarse (32 mm) scale, squashed by tanh. Without the distance
    the network cannot know how far to trust the anatomy it is shown.
 
+The scheme ``labels``, of the Make-A-Volume baseline, has the first channels and the position alone: no informed slice,
+and so no distance to it. What windows share is then all that holds a volume together.
+
 The scheme ``grey``, of imported weights, concatenates the latents of the label map as a grey picture and those of the
 informed slice. It makes labels ordinal, and is here because those weights know no other.
 """
@@ -33,6 +36,8 @@ def condition_channels(plan: Plan) -> int:
     """How many channels follow the noisy latents at the input of the U-Nets."""
     if plan.conditioning == "grey":
         return 2 * plan.latents.channels
+    if plan.conditioning == "labels":
+        return len(plan.labels.labels) + 1
     return len(plan.labels.labels) + plan.latents.channels + PLACE_CHANNELS
 
 
@@ -86,15 +91,15 @@ def body_positions(num_slices: int) -> np.ndarray:
     return np.linspace(-1.0, 1.0, num_slices, dtype=np.float32) if num_slices > 1 else np.zeros(1, np.float32)
 
 
-def condition(labels: Tensor, informed: Tensor, position: Tensor, offset_mm: Tensor) -> Tensor:
-    """Concatenate the condition channels of N slices.
+def condition(labels: Tensor, informed: Tensor | None, position: Tensor, offset_mm: Tensor) -> Tensor:
+    """Concatenate the condition channels of N slices, as the schemes ``labels+slice+offset`` and ``labels`` want them.
 
     Parameters
     ----------
     labels
         (N, K, h, w) from :func:`label_channels`.
     informed
-        Latents of the informed slice, (N, c, h, w) or (1, c, h, w) for all.
+        Latents of the informed slice, (N, c, h, w) or (1, c, h, w) for all; None in the scheme ``labels``.
     position
         (N,) from :func:`body_positions`.
     offset_mm
@@ -103,11 +108,13 @@ def condition(labels: Tensor, informed: Tensor, position: Tensor, offset_mm: Ten
     Returns
     -------
     Tensor
-        (N, K + c + 3, h, w).
+        (N, K + c + 3, h, w), or (N, K + 1, h, w) without informed slice.
     """
     count, _, height, width = labels.shape
-    places = torch.stack([position, *(torch.tanh(offset_mm / scale) for scale in OFFSET_SCALES_MM)], dim=1)
-    constant = places.to(labels)[:, :, None, None].expand(-1, -1, height, width)
+    offsets = () if informed is None else tuple(torch.tanh(offset_mm / scale) for scale in OFFSET_SCALES_MM)
+    constant = torch.stack([position, *offsets], dim=1).to(labels)[:, :, None, None].expand(-1, -1, height, width)
+    if informed is None:
+        return torch.cat([labels, constant], dim=1)
     return torch.cat([labels, informed.to(labels).expand(count, -1, -1, -1), constant], dim=1)
 
 
@@ -136,7 +143,7 @@ class Conditions:
         vae: SliceVAE | None = None,
         precision: str = "float32",
     ) -> None:
-        self._grey = plan.conditioning == "grey"
+        self._grey, self._informed = plan.conditioning == "grey", plan.informed
         # Latents lie on the plan's grid, so the plan's spacing is the distance of neighbouring slices in mm.
         self._spacing = plan.spacing[0]
         if self._grey:
@@ -155,7 +162,7 @@ class Conditions:
         slices
             Which slices of the volume.
         informed
-            Latents (1, c, h, w) of their informed slice.
+            Latents (1, c, h, w) of their informed slice; the scheme ``labels`` does not look at them.
         origin
             The slice of the volume that the informed slice stands for.
         """
@@ -164,7 +171,8 @@ class Conditions:
             labels = self._labels[where]
             return torch.cat([labels, informed.to(labels).expand(len(labels), -1, -1, -1)], dim=1)
         offset = (torch.arange(slices.start, slices.stop, device=self._labels.device) - origin) * self._spacing
-        return condition(self._labels[where], informed, self._positions[where], offset)
+        shown = informed if self._informed else None
+        return condition(self._labels[where], shown, self._positions[where], offset)
 
 
 @torch.no_grad()

@@ -101,7 +101,8 @@ class Plan(Part):
     """The contents of ``model.json``.
 
     Lengths are in mm, ``size`` is (rows, columns) = (Y, X) of a canonical (RAS) axial slice in voxels of ``spacing``
-    = (Z, Y, X). ``conditioning`` names the scheme by which label maps and informed slices become channels.
+    = (Z, Y, X). ``conditioning`` names the scheme by which label maps and informed slices become channels; ``labels``,
+    without informed slice, is the Make-A-Volume baseline.
 
     ``framing`` says what of a scan becomes a slice: ``crop``, a box of ``size`` voxels of ``spacing`` about the body;
     ``stretch``, the box that just holds the body, or ``field``, the whole field of view, either squashed to ``size``,
@@ -123,12 +124,17 @@ class Plan(Part):
     background_outside_body: bool = Field(True, description="Voxels outside the body label are background.")
     window: int = Field(16, ge=1, description="Slices of a window, n.")
     overlap: int = Field(1, ge=1, description="Slices that a window shares with what is known, h.")
-    conditioning: Literal["labels+slice+offset", "grey"] = "labels+slice+offset"
+    conditioning: Literal["labels+slice+offset", "labels", "grey"] = "labels+slice+offset"
     grey: GreyLabels | None = Field(None, description="For the conditioning ``grey``.")
     schedule: NoiseSchedule = NoiseSchedule()
     latents: LatentSpace = LatentSpace()
     default_solver: Literal["dpmsolver++", "unipc", "ddim"] = "dpmsolver++"
     default_steps: int = Field(10, ge=1, le=1000)
+
+    @property
+    def informed(self) -> bool:
+        """Whether an informed slice conditions the networks; not in the Make-A-Volume baseline."""
+        return self.conditioning != "labels"
 
     @field_validator("labels", mode="before")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import Literal
@@ -81,5 +82,11 @@ def run(options: argparse.Namespace) -> int:
         compiled=options.compile,
         **drawing_options(options),
     )
+    if not recipe.plan.informed:
+        print(
+            f"napari-gem3d: {recipe.plan.name} is a baseline without informed slice (Make-A-Volume): the scan only "
+            "gives the intensity range and where generation starts.",
+            file=sys.stderr,
+        )
     written, interrupted = generate_with_progress(recipe, options.out, keep_partial=options.keep_partial)
     return report(written, interrupted, recipe, time.monotonic() - started)

@@ -82,7 +82,7 @@ class Propagation:
     labels
         (Z, H, W) label values of the slices that hold body.
     informed
-        Latents of the informed slice, (1, c, H / factor, W / factor).
+        Latents of the informed slice, (1, c, H / factor, W / factor); a baseline without one takes only their shape.
     start
         The slice, 0 … Z − 1, that the informed slice stands for.
     sampling

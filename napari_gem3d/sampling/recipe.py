@@ -215,7 +215,8 @@ def make_recipe(
     informed
         Scan of any patient, one axial slice of which shows how the result should look; a folder of scans, of which
         the seed chooses another patient's (IC in the paper); a 2D image; or "generated": the model's position U-Net
-        draws the slice (IG).
+        draws the slice (IG). A Make-A-Volume baseline (``plan.informed`` false) does not look at the slice: there it
+        gives the intensity range of the result and where generation starts, nothing else.
     body
         Scan of the mask's patient whose foreground is the body. Needed if the mask has no body label.
     slice, position

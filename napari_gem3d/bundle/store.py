@@ -168,7 +168,7 @@ def _load_vae(path: Path, plan: Plan) -> SliceVAE:
     vae = SliceVAE(autoencoder, latents.unshuffle, latents.mean or None, latents.std or None)
     if (vae.factor, vae.latent_channels) != (latents.factor, latents.channels):
         raise InputError(f"The VAE of {path} does not fit the latents of its model.json; get the bundle again.")
-    autoencoder.load_state_dict(_read_tensors(autoencoder.state_dict(), path / "vae"), assign=True)
+    autoencoder.load_state_dict(read_tensors(autoencoder.state_dict(), path / "vae"), assign=True)
     return vae
 
 
@@ -176,7 +176,7 @@ def _load_slice_unet(path: Path, plan: Plan) -> SliceUNet:
     with torch.device(_UNFILLED):
         network = SliceUNet(UNet2DModel.from_config(_read_config(path / "slice_unet")))
     _check_input(network, path / "slice_unet", plan)
-    network.unet.load_state_dict(_read_tensors(network.unet.state_dict(), path / "slice_unet"), assign=True)
+    network.unet.load_state_dict(read_tensors(network.unet.state_dict(), path / "slice_unet"), assign=True)
     return network
 
 
@@ -195,10 +195,10 @@ def _load_volume_unet(path: Path, plan: Plan, slice_unet: SliceUNet | None) -> V
         network = VolumeUNet.inflate(inflated, norm_at)
     _check_input(inflated, folder, plan)
     if slice_unet is None or whole:
-        tensors = _read_tensors(network.state_dict(), folder)
+        tensors = read_tensors(network.state_dict(), folder)
     else:
         tensors = {f"unet.{name}": tensor.clone() for name, tensor in slice_unet.unet.state_dict().items()}
-        tensors |= _read_tensors(dict(network.volumetric_parameters()), folder)
+        tensors |= read_tensors(dict(network.volumetric_parameters()), folder)
     network.load_state_dict(tensors, assign=True)
     return network
 
@@ -227,7 +227,7 @@ def _load_position_unet(path: Path, plan: Plan) -> PositionUNet:
             f"The position U-Net of {path} draws {network.latent_channels} channels where its model.json has "
             f"{plan.latents.channels}; get the bundle again."
         )
-    network.unet.load_state_dict(_read_tensors(network.unet.state_dict(), path / "position_unet"), assign=True)
+    network.unet.load_state_dict(read_tensors(network.unet.state_dict(), path / "position_unet"), assign=True)
     return network
 
 
@@ -239,7 +239,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _read_tensors(expected: Mapping[str, Tensor], folder: Path) -> dict[str, Tensor]:
+def read_tensors(expected: Mapping[str, Tensor], folder: Path) -> dict[str, Tensor]:
     """Stored tensors in float32, refusing any that are missing, extra or of another shape than expected."""
     path = folder / WEIGHTS
     try:

@@ -11,6 +11,7 @@ from napari_gem3d.training.config.settings import TrainingConfig, VAESettings
 
 # By its input channels, what a VAE from elsewhere sees: grey or colour slices, or the planes of a pixel-unshuffle.
 _UNSHUFFLE = {1: 1, 3: 1, 4: 2, 16: 4}
+_ADVICE = "give a folder of a diffusers AutoencoderKL (config.json and weights), or a bundle"
 
 
 class LatentGeometry(NamedTuple):
@@ -32,11 +33,24 @@ class LatentGeometry(NamedTuple):
 
 
 def vae_folder(config: TrainingConfig) -> Path | None:
-    """Folder of the ``AutoencoderKL`` that the VAE starts from: its own ``init``, else that of the run's bundle."""
-    if config.vae.init is not None or config.init is None:
-        return config.vae.init
-    folder = config.init / "vae"
-    return folder if folder.is_dir() else None
+    """Folder of the ``AutoencoderKL`` that the VAE starts from: its own ``init``, else that of the run's bundle.
+
+    Either may be a bundle, by folder or name, which has its VAE inside. None if the VAE starts afresh.
+
+    Raises
+    ------
+    InputError
+        If there is no such bundle.
+    """
+    wanted, own = (config.vae.init, True) if config.vae.init is not None else (config.init, False)
+    if wanted is None or (own and wanted.is_dir() and not (wanted / "model.json").is_file()):
+        return wanted
+    if own and not wanted.exists() and len(wanted.parts) > 1:
+        raise InputError(f"There is no VAE in {wanted}; {_ADVICE}.")
+    from napari_gem3d.bundle.store import find_bundle  # loads PyTorch
+
+    folder = find_bundle(wanted) / "vae"
+    return folder if own or folder.is_dir() else None
 
 
 def latent_geometry(config: TrainingConfig) -> LatentGeometry:
@@ -65,9 +79,7 @@ def read_geometry(folder: Path) -> LatentGeometry:
         inputs, levels = int(facts["in_channels"]), len(facts["block_out_channels"])
         channels = int(facts.get("embed_channels") or facts["latent_channels"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"There is no VAE in {folder}; give a folder of a diffusers AutoencoderKL (config.json and weights)."
-        ) from error
+        raise InputError(f"There is no VAE in {folder}; {_ADVICE}.") from error
     if inputs not in _UNSHUFFLE:
         raise InputError(f"The VAE in {folder} takes {inputs} channels, which no grey slice fills; choose another.")
     unshuffle = _UNSHUFFLE[inputs]

@@ -140,7 +140,10 @@ class InformedSource(LatentSource):
         shown = self.latents[patient][1 - variant if mirrored else variant, informed : informed + 1]
         shares = _tensor(self.shares[patient][variant, window.start : window.stop])
         offsets = (torch.arange(window.start, window.stop) - informed) * self.spacing
-        return condition(shares, _tensor(shown), self._positions(patient, window), offsets)
+        # A baseline without informed slice has none to see.
+        return condition(
+            shares, _tensor(shown) if self.plan.informed else None, self._positions(patient, window), offsets
+        )
 
 
 class SliceSource(InformedSource):

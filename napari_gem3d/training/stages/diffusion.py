@@ -160,7 +160,7 @@ class DiffusionStage:
                 prediction = self.objective.predict(x, t.expand(len(x)).to(self.device), batch)
             x = solver.step(prediction.float(), t, x).prev_sample
         shown = [batch.latents, x]
-        if batch.conditions.shape[1]:
+        if batch.conditions.shape[1] and self.plan.informed:
             labels = len(self.plan.labels)
             shown.append(batch.conditions[:, labels : labels + self.plan.latents.channels])
         save_rows([self.vae.decode(latents)[:, 0].float().cpu().numpy() for latents in shown], path)

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from typing_extensions import override
 
 from napari_gem3d.device import autocast
-from napari_gem3d.errors import InputError
 from napari_gem3d.networks import SliceVAE
 from napari_gem3d.training.config.settings import VAESettings
 from napari_gem3d.training.data.cache import Cache
@@ -26,19 +24,7 @@ _LEAST_TISSUE = 0.15
 
 
 def build_vae(settings: VAESettings) -> SliceVAE:
-    """Make a VAE by the settings: fresh, or from a folder of ``AutoencoderKL``.
-
-    Raises
-    ------
-    InputError
-        If the folder to start from is not one.
-    """
-    if settings.init is not None:
-        if not (settings.init / "config.json").is_file():
-            raise InputError(
-                f"There is no VAE in {settings.init}; give a folder written by diffusers' save_pretrained."
-            )
-        return SliceVAE(AutoencoderKL.from_pretrained(settings.init), settings.unshuffle)
+    """Make a VAE with fresh weights by the settings."""
     levels = len(settings.channels)
     return SliceVAE.build(
         {
@@ -46,9 +32,9 @@ def build_vae(settings: VAESettings) -> SliceVAE:
             "latent_channels": settings.latent_channels,
             "down_block_types": ("DownEncoderBlock2D",) * levels,
             "up_block_types": ("UpDecoderBlock2D",) * levels,
-            "layers_per_block": 1,
+            "layers_per_block": settings.layers_per_block,
             "norm_num_groups": settings.norm_groups,
-            "mid_block_add_attention": False,
+            "mid_block_add_attention": settings.middle_attention,
         },
         settings.unshuffle,
     )

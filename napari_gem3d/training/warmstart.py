@@ -1,0 +1,115 @@
+"""Networks that a run starts from: VAEs from elsewhere, and the networks of other bundles."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+
+from napari_gem3d.bundle import load_bundle
+from napari_gem3d.bundle.store import WEIGHTS, read_tensors
+from napari_gem3d.errors import InputError
+from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
+from napari_gem3d.networks.vae import EMBED_CHANNELS, STEM_CHANNELS, make_autoencoder
+from napari_gem3d.training.config.geometry import read_geometry
+
+# Parts of a bundle as people call them.
+NAMES = {"slice_unet": "slice U-Net", "volume_unet": "volume U-Net", "position_unet": "position U-Net"}
+
+
+def load_vae(folder: Path) -> SliceVAE:
+    """A VAE with the weights of any ``AutoencoderKL`` of ``diffusers``; its latents are not yet normalised.
+
+    Parameters
+    ----------
+    folder
+        What ``save_pretrained`` wrote, or the ``vae`` of a bundle. A network for colour pictures sees a grey slice
+        in each channel; one for 4 or 16 channels the planes of a pixel-unshuffle.
+
+    Raises
+    ------
+    InputError
+        If there is none, it is not complete, or it takes pictures that a grey slice cannot be.
+    """
+    geometry = read_geometry(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if (folder / WEIGHTS).is_file() and {STEM_CHANNELS, EMBED_CHANNELS} & config.keys():
+        autoencoder = make_autoencoder(config)  # imported weights, which diffusers itself would not understand
+        autoencoder.load_state_dict(read_tensors(autoencoder.state_dict(), folder))
+        return SliceVAE(autoencoder, geometry.unshuffle)
+    try:
+        # Old names of tensors are understood here, which a plain load_state_dict would refuse.
+        autoencoder, report = AutoencoderKL.from_pretrained(
+            folder, output_loading_info=True, local_files_only=True, torch_dtype=torch.float32
+        )
+    except Exception as error:  # what it raises depends on the file's format and on the version
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"The VAE in {folder} cannot be loaded ({reason[:200]}); get it again.") from error
+    if report["missing_keys"]:
+        lacking = f"{report['missing_keys'][0]} and {len(report['missing_keys']) - 1} other tensors"
+        raise InputError(f"The VAE in {folder} is not complete (it lacks {lacking}); get it again.")
+    return SliceVAE(autoencoder, geometry.unshuffle)
+
+
+def find_slice_unet(folder: Path, inputs: int, outputs: int) -> SliceUNet:
+    """A bundle's slice U-Net, ready to learn on.
+
+    Raises
+    ------
+    InputError
+        If it has none with so many input and output channels.
+    """
+    network: SliceUNet = _part(folder, "slice_unet")
+    has = (network.in_channels, int(network.unet.config["out_channels"]))
+    if has != (inputs, outputs):
+        raise InputError(
+            f"The slice U-Net of {folder} has {has[0]} channels in and {has[1]} out, but the labels and latents of this "
+            f"run need {inputs} and {outputs}; choose another bundle."
+        )
+    return network.requires_grad_(True)
+
+
+def find_position_unet(folder: Path, channels: int) -> PositionUNet:
+    """A bundle's position U-Net, ready to learn on.
+
+    Raises
+    ------
+    InputError
+        If it has none for latents of so many channels.
+    """
+    network: PositionUNet = _part(folder, "position_unet")
+    if network.latent_channels != channels:
+        raise InputError(
+            f"The position U-Net of {folder} draws latents of {network.latent_channels} channels, not {channels}; choose "
+            "another bundle."
+        )
+    return network.requires_grad_(True)
+
+
+def copy_volumetric(folder: Path, network: VolumeUNet) -> None:
+    """Take the layers along the slices from a bundle's volume U-Net.
+
+    Raises
+    ------
+    InputError
+        If it has none, or they have other sizes.
+    """
+    theirs = dict(_part(folder, "volume_unet").volumetric_parameters())
+    own = dict(network.volumetric_parameters())
+    if {name: p.shape for name, p in own.items()} != {name: p.shape for name, p in theirs.items()}:
+        raise InputError(
+            f"The volume U-Net of {folder} inflates a slice U-Net of another size than this run's; choose another bundle."
+        )
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(theirs[name])
+
+
+def _part(folder: Path, part: str) -> Any:
+    network = getattr(load_bundle(folder), part)
+    if network is None:
+        raise InputError(f"The bundle {folder} has no {NAMES[part]} to start from; choose another.")
+    return network

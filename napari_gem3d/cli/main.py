@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from napari_gem3d import __version__
-from napari_gem3d.cli import convert, demo, doctor, edit, generate, mask, replay, view
+from napari_gem3d.cli import convert, demo, doctor, edit, evaluate, generate, mask, replay, view
 from napari_gem3d.cli.progress import INTERRUPTED
 from napari_gem3d.errors import InputError
 
@@ -20,6 +20,7 @@ COMMANDS = {
     "edit": edit,
     "mask": mask,
     "replay": replay,
+    "evaluate": evaluate,
     "convert": convert,
     "doctor": doctor,
 }

@@ -293,11 +293,20 @@ def save_bundle(bundle: ModelBundle, folder: Path | str, dtype: torch.dtype = to
             (staged / "README.md").write_text(bundle.card, encoding="utf-8")
         for name, (config, tensors) in _stored(bundle, dtype).items():
             _save_network(staged / name, config, tensors, dtype)
-        replaced = Path(temporary) / "replaced"
-        if folder.exists():
-            folder.rename(replaced)
-        staged.rename(folder)
+        put_folder(staged, folder, Path(temporary) / "replaced")
     return folder
+
+
+def put_folder(staged: Path, folder: Path, aside: Path) -> None:
+    """Rename a finished folder to its place; what was there goes aside, or back if that fails."""
+    if folder.exists():
+        folder.rename(aside)
+    try:
+        staged.rename(folder)
+    except BaseException:
+        if aside.exists() and not folder.exists():
+            aside.rename(folder)
+        raise
 
 
 def check_folder(folder: Path) -> None:

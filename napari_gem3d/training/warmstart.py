@@ -1,23 +1,98 @@
-"""Networks that a run starts from: VAEs from elsewhere, and the networks of other bundles."""
+"""Networks that the stages start from: fresh ones, VAEs from elsewhere, and the networks of other bundles."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers import AutoencoderKL
 
-from napari_gem3d.bundle import load_bundle
+from napari_gem3d.bundle import Plan, load_bundle
+from napari_gem3d.bundle.conditioning import condition_channels
 from napari_gem3d.bundle.store import WEIGHTS, read_tensors
 from napari_gem3d.errors import InputError
 from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
 from napari_gem3d.networks.vae import EMBED_CHANNELS, STEM_CHANNELS, make_autoencoder
-from napari_gem3d.training.config.geometry import read_geometry
+from napari_gem3d.training.config.geometry import read_geometry, vae_folder
+from napari_gem3d.training.config.settings import TrainingConfig, UNetSettings
+from napari_gem3d.training.stages.vae import build_vae
 
+Say = Callable[[str], None]
+_Network = TypeVar("_Network")
 # Parts of a bundle as people call them.
 NAMES = {"slice_unet": "slice U-Net", "volume_unet": "volume U-Net", "position_unet": "position U-Net"}
+
+
+def start_vae(config: TrainingConfig, say: Say) -> SliceVAE:
+    """The VAE of a run before it learns: fresh, or from elsewhere.
+
+    Raises
+    ------
+    InputError
+        If the VAE to start from is of no use.
+    """
+    folder = vae_folder(config)
+    if folder is None:
+        return build_vae(config.vae)
+    say(f"vae: starts from {folder}")
+    return load_vae(folder)
+
+
+def start_slice_unet(config: TrainingConfig, plan: Plan, say: Say) -> SliceUNet:
+    """The slice U-Net of a run before it learns; InputError if the one that its stage names does not fit."""
+    inputs, outputs = plan.latents.channels + condition_channels(plan), plan.latents.channels
+    return _start(
+        config,
+        "slice",
+        lambda folder: find_slice_unet(folder, inputs, outputs),
+        lambda: SliceUNet.build(inputs, outputs, **_sizes(config.slice)),
+        say,
+    )
+
+
+def start_volume_unet(config: TrainingConfig, slice_unet: SliceUNet, say: Say) -> VolumeUNet:
+    """The volume U-Net of a run before it learns; InputError if the one that its stage names does not fit."""
+    network = VolumeUNet.inflate(slice_unet)
+    _start(config, "volume", lambda folder: copy_volumetric(folder, network), lambda: None, say)
+    return network
+
+
+def start_position_unet(config: TrainingConfig, plan: Plan, say: Say) -> PositionUNet:
+    """The position U-Net of a run before it learns; InputError if the one that its stage names does not fit."""
+    channels = plan.latents.channels
+    return _start(
+        config,
+        "position",
+        lambda folder: find_position_unet(folder, channels),
+        lambda: PositionUNet.build(channels, **_sizes(config.position)),
+        say,
+    )
+
+
+def _sizes(settings: UNetSettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in UNetSettings.model_fields}
+
+
+def _start(
+    config: TrainingConfig, stage: str, find: Callable[[Path], _Network], build: Callable[[], _Network], say: Say
+) -> _Network:
+    """A network to start from: the stage's own must fit, that of the run's bundle is used if it does."""
+    own = getattr(config, stage).init
+    folder = own or config.init
+    if folder is None:
+        return build()
+    try:
+        network = find(folder)
+    except InputError as error:
+        if own is not None:
+            raise
+        say(f"{stage}: starts with fresh weights. {str(error).rsplit(';', 1)[0]}.")
+        return build()
+    say(f"{stage}: starts from {folder}")
+    return network
 
 
 def load_vae(folder: Path) -> SliceVAE:
@@ -66,7 +141,7 @@ def find_slice_unet(folder: Path, inputs: int, outputs: int) -> SliceUNet:
     has = (network.in_channels, int(network.unet.config["out_channels"]))
     if has != (inputs, outputs):
         raise InputError(
-            f"The slice U-Net of {folder} has {has[0]} channels in and {has[1]} out, but the labels and latents of this "
+            f"The slice U-Net of {folder} has {has[0]} channels in and {has[1]} out, but labels and latents of this "
             f"run need {inputs} and {outputs}; choose another bundle."
         )
     return network.requires_grad_(True)
@@ -83,8 +158,8 @@ def find_position_unet(folder: Path, channels: int) -> PositionUNet:
     network: PositionUNet = _part(folder, "position_unet")
     if network.latent_channels != channels:
         raise InputError(
-            f"The position U-Net of {folder} draws latents of {network.latent_channels} channels, not {channels}; choose "
-            "another bundle."
+            f"The position U-Net of {folder} draws latents of {network.latent_channels} channels, not {channels}; "
+            "choose another bundle."
         )
     return network.requires_grad_(True)
 
@@ -101,7 +176,8 @@ def copy_volumetric(folder: Path, network: VolumeUNet) -> None:
     own = dict(network.volumetric_parameters())
     if {name: p.shape for name, p in own.items()} != {name: p.shape for name, p in theirs.items()}:
         raise InputError(
-            f"The volume U-Net of {folder} inflates a slice U-Net of another size than this run's; choose another bundle."
+            f"The volume U-Net of {folder} inflates a slice U-Net of another size than this run's; "
+            "choose another bundle."
         )
     with torch.no_grad():
         for name, parameter in own.items():

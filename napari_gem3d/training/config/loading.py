@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from napari_gem3d.errors import InputError
@@ -63,7 +64,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 def flattened(config: TrainingConfig) -> dict[str, Any]:
     """Every single setting by its dotted name, in their order."""
-    return dict(_leaves(config.model_dump(mode="json")))
+    return dict(_leaves(config.model_dump(mode="json"), TrainingConfig))
 
 
 def differences(config: TrainingConfig, other: TrainingConfig) -> dict[str, Any]:
@@ -109,12 +110,19 @@ def _parsed(text: str) -> dict[str, Any]:
     return dict(parsed)
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
+def _leaves(values: Mapping[str, Any], model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, field in model.model_fields.items():
+        group = group_of(field)
+        if group is None:
+            yield f"{prefix}{key}", values[key]
         else:
-            yield f"{prefix}{key}", value
+            yield from _leaves(values[key], group, f"{prefix}{key}.")
+
+
+def group_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The model of a field that is a group of settings; None for a single setting."""
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def _sentence(error: ErrorDetails) -> str:
@@ -149,5 +157,6 @@ def _advice(name: str) -> str:
 def _all_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for key, field in model.model_fields.items():
         yield f"{prefix}{key}"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _all_names(field.annotation, f"{prefix}{key}.")
+        group = group_of(field)
+        if group is not None:
+            yield from _all_names(group, f"{prefix}{key}.")

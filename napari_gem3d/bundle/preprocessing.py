@@ -119,7 +119,9 @@ def body_label(plan: Plan) -> Label:
     return plan.labels.body
 
 
-def prepare_labels(plan: Plan, mask: LabelMap, body: Volume | None = None) -> Case:
+def prepare_labels(
+    plan: Plan, mask: LabelMap, body: Volume | None = None, body_inside: NDArray[np.bool_] | None = None
+) -> Case:
     """Bring a label map to the plan's grid, add the body, and crop to it.
 
     Parameters
@@ -130,6 +132,8 @@ def prepare_labels(plan: Plan, mask: LabelMap, body: Volume | None = None) -> Ca
         Label map with values of the plan's table, any orientation and spacing.
     body
         The scan whose foreground is the body, where the map has no body label of its own; aligned by geometry.
+    body_inside
+        (Z, Y, X), the foreground of `body`, if that is known already.
 
     Returns
     -------
@@ -148,7 +152,7 @@ def prepare_labels(plan: Plan, mask: LabelMap, body: Volume | None = None) -> Ca
     if not (labels == label.value).any():
         # A model that draws the whole field of view, and sees no difference there, can do without a body.
         everywhere = body is None and plan.framing == "field" and not plan.background_outside_body
-        inside = everywhere or _body_of(body, mask, grid, label.name, label.value)
+        inside = everywhere or _body_of(body, body_inside, mask, grid, label)
         labels = np.where((labels == 0) & inside, label.value, labels)
     slices, start, shape = _body_box(plan, labels != 0)
     box = grid.box(start, shape)
@@ -159,14 +163,17 @@ def prepare_labels(plan: Plan, mask: LabelMap, body: Volume | None = None) -> Ca
     return Case(grid, box, slices, cropped.voxels.astype(np.uint8))
 
 
-def _body_of(body: Volume | None, mask: LabelMap, grid: Grid, name: str, value: int) -> NDArray[np.bool_]:
+def _body_of(
+    body: Volume | None, known: NDArray[np.bool_] | None, mask: LabelMap, grid: Grid, label: Label
+) -> NDArray[np.bool_]:
     if body is None:
         which = f"The label map {mask.source}" if mask.source else "The label map"
         raise InputError(
-            f"{which} does not say where the {name} is: give a map with label {value} ({name}), or the patient's scan "
-            "with --body."
+            f"{which} does not say where the {label.name} is: give a map with label {label.value} ({label.name}), or the "
+            "patient's scan with --body."
         )
-    inside = LabelMap(foreground(body).astype(np.uint8), body.affine, source=body.source)
+    voxels = foreground(body) if known is None else known
+    inside = LabelMap(voxels.astype(np.uint8), body.affine, source=body.source)
     return inside.aligned_to(grid).voxels.astype(bool)
 
 

@@ -15,7 +15,8 @@ from napari_gem3d.cli.train import main
 from napari_gem3d.errors import InputError
 from napari_gem3d.training.config.loading import load_config
 from napari_gem3d.training.config.settings import TrainingConfig
-from napari_gem3d.training.data.cache import Cache, find_cases, prepare
+from napari_gem3d.training.data.cache import Cache
+from napari_gem3d.training.data.prepare import prepare
 from napari_gem3d.training.run import TrainingRun
 from napari_gem3d.training.stages.batches import PositionSource, SliceSource
 
@@ -183,16 +184,3 @@ def test_settings_that_are_not_understood_are_refused(tmp_path: Path, text: str,
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         load_config(path)
-
-
-def test_datasets_that_cannot_be_split_are_refused(dataset: Path, tiny: TrainingConfig, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"dataset\.json cannot be read"):
-        find_cases(tmp_path, 0)
-    one = Path(shutil.copytree(dataset, tmp_path / "one"))
-    for name in ("egg1", "egg2"):
-        (one / "imagesTr" / f"{name}_0000.nii.gz").unlink()
-    with pytest.raises(InputError, match="at least two patients"):
-        prepare(one, tmp_path / "run", tiny)
-    (one / "labelsTr" / "egg0.nii.gz").unlink()
-    with pytest.raises(InputError, match="egg0 has no label map"):
-        find_cases(one, 0)

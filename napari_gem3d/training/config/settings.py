@@ -23,20 +23,71 @@ def _check_groups(channels: tuple[int, ...], groups: int) -> None:
 
 
 class DataSettings(Settings):
-    """What is read from the dataset and how it is varied."""
+    """What is read from the dataset, how it is planned, and how it is varied."""
 
     channel: int = Field(0, ge=0, description="Which channel of the nnU-Net dataset (CASE_0000 is 0).")
+    modality: Literal["auto", "MR", "CT"] = Field(
+        "auto",
+        description="By default CT if the dataset's channel is named so, else by the values of air in the scans.",
+    )
+    labels: dict[str, int] | None = Field(
+        None, description="Names and values of the labels (background left out), instead of those of the dataset."
+    )
+    meanings: dict[str, Literal["lesion", "organ", "body"]] = Field(
+        {}, description="Meaning of labels by name, where the one guessed from the name is wrong."
+    )
+    body_label: str | None = Field(
+        None, description="A label of the dataset that is the body; by default the body is each scan's foreground."
+    )
+    body_name: str | None = Field(
+        None, description="Name of the added body label; by default brain if scans are skull-stripped, else body."
+    )
     spacing: tuple[float, float, float] | None = Field(
         None, description="Spacing (Z, Y, X) in mm to train at; the dataset's median by default."
     )
-    body_name: str = Field("brain", description="Name of the body label that is added to the dataset's labels.")
-    validation_cases: int = Field(2, ge=1, description="Patients held out for the validation loss.")
-    variants: int = Field(
-        3, ge=1, description="Copies of each patient in the cache: itself, flipped, then randomly transformed ones."
+    size: tuple[int, int] | None = Field(
+        None, description="Rows and columns of a slice; by default what holds the largest body. Larger bodies grow it."
     )
-    max_rotation_deg: float = Field(8.0, ge=0)
-    max_scaling: float = Field(0.08, ge=0, lt=0.5)
-    max_gamma: float = Field(0.15, ge=0, lt=0.9)
+    framing: Literal["crop", "stretch", "field"] = Field(
+        "crop",
+        description="crop: a box about the body at the spacing; stretch: the body's box squashed to the size; "
+        "field: the whole field of view squashed to the size.",
+    )
+    percentile: float = Field(99.5, gt=0, le=100, description="Upper end of MR intensities, of the foreground.")
+    window_hu: tuple[float, float] | None = Field(
+        None, description="Lower and upper end of CT intensities in HU; by default what the dataset's bodies span."
+    )
+    validation_cases: int | None = Field(
+        None,
+        ge=0,
+        description="Patients held out for the validation loss, by default 2, of fewer than 6 patients 1; 0 trains on "
+        "all, watched on some of them.",
+    )
+    workers: int | None = Field(
+        None, ge=1, description="Processes that prepare patients; by default one a core, as memory allows."
+    )
+    variants: int = Field(
+        3,
+        ge=1,
+        description="Copies of each patient in the cache: itself, its mirror image, then randomly changed ones.",
+    )
+    mirror: bool | None = Field(
+        None, description="Whether variants are mirrored left to right; by default for MR, not for CT (the trunk)."
+    )
+    max_rotation_deg: float = Field(8.0, ge=0, description="Of random variants, in the plane.")
+    max_scaling: float = Field(0.08, ge=0, lt=0.5, description="Of random variants, in the plane; 0.08 is ± 8 %.")
+    max_elastic_mm: float = Field(0.0, ge=0, le=12, description="Of random variants: largest bend in the plane.")
+    max_gamma: float = Field(0.15, ge=0, lt=0.9, description="Contrast of random variants of MR; HU are left alone.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> DataSettings:
+        if self.spacing is not None and min(self.spacing) <= 0:
+            raise ValueError("the spacing must be positive")
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError("the size must be positive")
+        if self.window_hu is not None and self.window_hu[0] >= self.window_hu[1]:
+            raise ValueError("window_hu needs its lower end first")
+        return self
 
 
 class StageSettings(Settings):

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from napari_gem3d.training.config.settings import TrainingConfig
-from napari_gem3d.training.data.cache import Cache, prepare
+from napari_gem3d.training.data.cache import Cache
+from napari_gem3d.training.data.prepare import prepare
 from napari_gem3d.training.loop.loop import train_stage
 from napari_gem3d.training.stages.perceptual import PatchDiscriminator, PerceptualLoss
 from napari_gem3d.training.stages.vae import VAEStage, build_vae

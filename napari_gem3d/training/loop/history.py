@@ -1,38 +1,104 @@
-"""The losses of a run as a picture."""
+"""What happened in a stage: means over spans of steps, on disk as ``history.json`` and as a picture of the curves."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageDraw
+from napari_gem3d.io import replacing
 
-_SIZE, _MARGIN = (900, 500), 60
-_COLOURS = {"loss": "#0072b2", "validation_loss": "#d55e00"}
+# Steps that an entry is the mean of, at most: a validation ends it too.
+SPAN = 50
+# Figures that the clock decides: they alone differ when the same run is done again.
+CLOCKED = ("minutes", "seconds_per_step", "data_seconds", "data_share")
+_LABELS = {"loss": "training loss", "validation_loss": "validation loss"}
+_COLOURS = {"loss": "#0072b2", "validation_loss": "#d55e00", "learning_rate": "#009e73"}
 
 
-def draw_history(history: list[dict[str, float]], path: Path) -> None:
-    """Draw training and validation loss over steps (logarithmic) as a PNG; nothing is drawn before two entries."""
-    curves = {key: [(e["step"], e[key]) for e in history if e.get(key, 0) > 0] for key in _COLOURS}
-    points = np.array([point for curve in curves.values() for point in curve])
-    if len(points) < 2:
+class History:
+    """Entries, each the running mean of the figures of its steps.
+
+    An entry has ``step`` (its last), ``steps`` (how many), ``minutes``, ``learning_rate``, ``loss``, the terms of the
+    loss, ``gradient_norm``, ``seconds_per_step``, ``data_seconds`` (of a step, waiting for its batch), ``data_share``
+    (the latter as a share of the former); and after a validation ``validated`` and ``validation_*``.
+    """
+
+    def __init__(self, entries: list[dict[str, float]] | None = None) -> None:
+        self.entries = [dict(entry) for entry in entries or []]
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The newest entry; empty before the first step."""
+        return self.entries[-1] if self.entries else {}
+
+    @property
+    def full(self) -> bool:
+        """Whether the next step begins a new entry."""
+        return not self.entries or self.last["steps"] >= SPAN or "validated" in self.last
+
+    def add(self, step: int, seconds: float, learning_rate: float, figures: Mapping[str, float]) -> None:
+        """Add the figures of a step that ended as number `step` after so many seconds of computing."""
+        if self.full:
+            self.entries.append({"step": 0.0, "minutes": 0.0, "steps": 0.0})
+        entry = self.last
+        seen = entry["steps"]
+        for key, value in figures.items():
+            entry[key] = (entry.get(key, 0.0) * seen + value) / (seen + 1)
+        entry.update(step=step, minutes=seconds / 60, steps=seen + 1, learning_rate=learning_rate)
+        if entry.get("seconds_per_step"):
+            entry["data_share"] = entry.get("data_seconds", 0.0) / entry["seconds_per_step"]
+
+    def validated(self, figures: Mapping[str, float]) -> None:
+        """Add the figures of a validation after the newest step."""
+        self.last.update({f"validation_{key}": value for key, value in figures.items()}, validated=1.0)
+
+    def data_share(self) -> float:
+        """Share of all steps' time spent waiting for batches."""
+        waited, spent = (
+            sum(entry.get(key, 0.0) * entry["steps"] for entry in self.entries)
+            for key in ("data_seconds", "seconds_per_step")
+        )
+        return waited / spent if spent else 0.0
+
+    def write(self, path: Path) -> None:
+        """Write the entries as JSON, whole or not at all."""
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(self.entries), encoding="utf-8")
+
+
+def draw_history(entries: list[dict[str, float]], path: Path) -> None:
+    """Draw losses (logarithmic) and learning rate over steps as a PNG.
+
+    Parameters
+    ----------
+    entries
+        Of a `History`; nothing is drawn before two of them have a loss, or without matplotlib.
+    path
+        The file, replaced in one step.
+    """
+    curves = {key: [(e["step"], e[key]) for e in entries if e.get(key, 0) > 0] for key in _COLOURS}
+    if len(curves["loss"]) < 2:
         return
-    low, high = points.min(axis=0), points.max(axis=0)
-    low[1], high[1] = np.log(low[1]), np.log(high[1])
-    span = np.maximum(high - low, 1e-9)
-    picture = Image.new("RGB", _SIZE, "white")
-    draw = ImageDraw.Draw(picture)
-    inner = np.array(_SIZE) - 2 * _MARGIN
-    draw.rectangle([_MARGIN, _MARGIN, _SIZE[0] - _MARGIN, _SIZE[1] - _MARGIN], outline="black")
-    for row, (key, curve) in enumerate(curves.items()):
-        places = [((step - low[0]) / span[0], 1 - (np.log(value) - low[1]) / span[1]) for step, value in curve]
-        line = [(_MARGIN + x * inner[0], _MARGIN + y * inner[1]) for x, y in places]
-        if len(line) > 1:
-            draw.line(line, fill=_COLOURS[key], width=2)
-        draw.text((_SIZE[0] - 220, _MARGIN + 10 + 18 * row), key.replace("_", " "), fill=_COLOURS[key])
-    for share in (0.0, 0.5, 1.0):
-        value = float(np.exp(high[1] - share * span[1]))
-        draw.text((8, _MARGIN + share * inner[1] - 6), f"{value:.4g}", fill="black")
-        draw.text((_MARGIN + share * inner[0] - 10, _SIZE[1] - 45), f"{low[0] + share * span[0]:.0f}", fill="black")
-    draw.text((_SIZE[0] // 2 - 20, _SIZE[1] - 25), "step", fill="black")
-    picture.save(path)
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    # A figure with its own canvas, not pyplot: that has one state for the whole process, and may open windows.
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    losses, rates = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+    for key, label in _LABELS.items():
+        steps, values = zip(*curves[key], strict=True) if curves[key] else ((), ())
+        losses.plot(steps, values, label=label, color=_COLOURS[key], marker="o" if len(steps) < 30 else None, ms=4)
+    rates.plot(*zip(*curves["learning_rate"], strict=True), color=_COLOURS["learning_rate"])
+    losses.set(yscale="log", ylabel="loss", title=path.parent.name)
+    losses.yaxis.set_major_formatter("{x:g}")
+    losses.yaxis.set_minor_formatter("{x:g}")
+    rates.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
+    losses.legend()
+    for axes in (losses, rates):
+        axes.grid(alpha=0.3, which="both")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

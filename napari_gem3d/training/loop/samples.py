@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from typing_extensions import override
 
 from napari_gem3d.training.stages.stage import Source, rng_of
+
+_GRACE_S = 30
 
 
 class Samples(Dataset):
@@ -51,6 +55,13 @@ class Share:
         start = step * self.effective + (self.process * self.accumulation + micro) * self.batch
         return range(start, start + self.batch)
 
+    def smaller(self) -> Share | None:
+        """The same samples in smaller micro steps: half as large, or the next that divides them; None if they are 1."""
+        for parts in range(2, self.batch + 1):
+            if self.batch % parts == 0:
+                return replace(self, batch=self.batch // parts, accumulation=self.accumulation * parts)
+        return None
+
 
 class _Order(Sampler):
     """Indices of the micro steps from a step on, without end."""
@@ -68,7 +79,11 @@ class _Order(Sampler):
 
 
 def load(samples: Samples, share: Share, step: int, workers: int = 0, pin: bool = False) -> DataLoader:
-    """Batches of every micro step from an optimiser step on, read ahead by `workers` processes."""
+    """Batches of every micro step from an optimiser step on, read ahead by `workers` processes.
+
+    It is not prepared by accelerate: that would shard or fetch batches by its own rules, skip by counting when a run is
+    resumed, and draw from the global generator. Here every process computes from the step which samples are its own.
+    """
     return DataLoader(
         samples,
         batch_sampler=_Order(share, step),
@@ -76,4 +91,16 @@ def load(samples: Samples, share: Share, step: int, workers: int = 0, pin: bool 
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin,
+        worker_init_fn=_leave_signals_to_the_trainer,
+        # Its own, as the loader draws a number at its start, which would move the global one at every resumption.
+        generator=torch.Generator(),
     )
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """A Ctrl-C reaches all processes of a terminal, a SIGTERM those of a job: the step's batches must still come."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        # Ignoring it for good would keep the interpreter from ending a worker that was left behind.
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))

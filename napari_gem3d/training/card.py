@@ -221,7 +221,7 @@ def _settings(config: TrainingConfig) -> str:
     }
     if not changed:
         return "All settings are the defaults.\n\n"
-    return f"Settings that differ from the defaults:\n\n```yaml\n{yaml.safe_dump(changed, sort_keys=False)}```\n\n"
+    return f"Settings that differ from the defaults:\n\n```yaml\n{yaml.safe_dump(changed, sort_keys=False, default_flow_style=None)}```\n\n"
 
 
 def _history(folder: Path) -> list[dict[str, float]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_gem3d.cli.train import main
 from napari_gem3d.io import write_volume
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.training.config.loading import load_config
@@ -35,3 +36,11 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny() -> TrainingConfig:
     return load_config("tiny")
+
+
+@pytest.fixture(scope="session")
+def finished(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that went through all stages; copy it to change it."""
+    folder = tmp_path_factory.mktemp("run")
+    assert main(["all", "--data", str(dataset), "--out", str(folder), "--config", "tiny"]) == 0
+    return folder

@@ -36,7 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Seconds a stage, for tests of the software; what it makes is noise.
     "tiny": {
-        "data": {"validation_cases": 1, "variants": 2},
+        "data": {"validation_cases": 1, "variants": 2, "workers": 1},
         "vae": {
             "steps": 4,
             "batch": 2,
@@ -55,6 +55,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # its classes would be ordinal.
     "paper": {
         "window": 16,
+        "data": {"size": (512, 512), "framing": "stretch"},
         "schedule": {
             "prediction_type": "epsilon",
             "rescale_betas_zero_snr": False,

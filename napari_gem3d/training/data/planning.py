@@ -12,6 +12,7 @@ import numpy as np
 from napari_gem3d.bundle.plan import IntensityScheme, LatentSpace, Plan
 from napari_gem3d.errors import InputError
 from napari_gem3d.labels import Label, LabelTable, Meaning
+from napari_gem3d.training.config.geometry import latent_geometry, size_step
 from napari_gem3d.training.config.settings import DataSettings, TrainingConfig
 from napari_gem3d.training.data.dataset import MOST_LABELS, Dataset
 from napari_gem3d.training.data.fingerprint import PERCENTILES, CaseFacts
@@ -19,8 +20,6 @@ from napari_gem3d.volume import Modality
 
 Facts = Mapping[str, CaseFacts]
 
-# The U-Nets halve the latent grid twice.
-_LEVELS_FACTOR = 4
 # A lesion by its name, in the words of datasets of tumours, strokes, bleedings and plaques.
 _LESION = re.compile(
     r"tumou?r|lesion|o?edema|cyst|metasta|necro|enhanc|cancer|carcinom|gliom|neoplas|nodul|haemorr|hemorr|haematom|hematom"
@@ -119,13 +118,12 @@ def make_plan(config: TrainingConfig, dataset: Dataset, facts: Facts) -> Plan:
     settings, modality = config.data, given_modality(dataset, config.data) or found_modality(facts)
     median = np.median([found.spacing for found in facts.values()], axis=0).round(4)
     spacing = settings.spacing or (float(median[0]), float(median[1]), float(median[2]))
-    factor = 2 ** (len(config.vae.channels) - 1) * config.vae.unshuffle
     return Plan(
         name=config.name,
         modality=modality,
         channel=dataset.channel,
         spacing=spacing,
-        size=_size(settings, facts, spacing, factor),
+        size=_size(settings, facts, spacing, size_step(config)),
         framing=settings.framing,
         intensity=_intensities(settings, modality, facts),
         labels=_label_table(settings, dataset, facts),
@@ -133,7 +131,7 @@ def make_plan(config: TrainingConfig, dataset: Dataset, facts: Facts) -> Plan:
         window=config.window,
         conditioning="labels+slice+offset" if config.informed else "labels",
         schedule=config.schedule,
-        latents=LatentSpace(channels=config.vae.latent_channels, factor=factor, unshuffle=config.vae.unshuffle),
+        latents=LatentSpace(**latent_geometry(config)._asdict()),
     )
 
 
@@ -147,7 +145,7 @@ def _body_mm(facts: CaseFacts, settings: DataSettings) -> tuple[float, float, fl
     return (facts.labels_mm or facts.body_mm) if named_body(settings) is not None else facts.body_mm
 
 
-def _size(settings: DataSettings, facts: Facts, spacing: tuple[float, float, float], factor: int) -> tuple[int, int]:
+def _size(settings: DataSettings, facts: Facts, spacing: tuple[float, float, float], step: int) -> tuple[int, int]:
     """Rows and columns that hold the largest body, or the settings', rounded up to what the networks can halve."""
     if settings.size is not None:
         lengths = np.array([settings.size])
@@ -158,7 +156,6 @@ def _size(settings: DataSettings, facts: Facts, spacing: tuple[float, float, flo
         lengths = np.array([np.divide(_body_mm(found, settings), found.spacing)[1:] for found in facts.values()]) - 1e-3
     else:
         lengths = np.array([found.shape[1:] for found in facts.values()])
-    step = factor * _LEVELS_FACTOR
     rows, columns = (max(step, math.ceil(length / step) * step) for length in lengths.max(axis=0))
     return rows, columns
 

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.preprocessing import prepare_labels, prepare_scan
 from napari_gem3d.errors import InputError
+from napari_gem3d.training.config.geometry import size_step
 from napari_gem3d.training.config.settings import DataSettings, TrainingConfig
 from napari_gem3d.training.data.augmentation import mirrors, vary
 from napari_gem3d.training.data.cache import Cache, hashed, plan_key, read_json, write_json
@@ -186,7 +187,7 @@ def _planned(source: Dataset, config: TrainingConfig, cache: Cache, used: dict[s
     settings = deciding_settings(config.data)
     if path.is_file():
         plan = cache.plan
-        step = plan.latents.factor * 4
+        step = size_step(config)
         if any(length % step for length in plan.size):
             raise InputError(f"{path} has the size {plan.size}; make both multiples of {step}.")
         before = read_json(record)

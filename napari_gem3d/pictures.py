@@ -54,11 +54,17 @@ _PLANES = (
 )
 
 
-def three_planes(volume: Volume, labels: LabelMap | None, path: Path | str, at: Sequence[float] | None = None) -> None:
+def three_planes(
+    volume: Volume,
+    labels: LabelMap | None,
+    path: Path | str,
+    at: Sequence[float] | None = None,
+    below: Sequence[Volume] = (),
+) -> None:
     """Draw the axial, coronal and sagittal plane through a point as PNG.
 
     All planes have one scale in mm and follow radiological convention: superior or anterior up, the patient's right,
-    or front, on the left. With labels there is a second row that shows their contours and names.
+    or front, on the left. With labels there is a last row that shows their contours and names.
 
     Parameters
     ----------
@@ -72,6 +78,8 @@ def three_planes(volume: Volume, labels: LabelMap | None, path: Path | str, at: 
     at
         (right, anterior, superior) in mm. By default the middle of the lesions, or of all labels if the table names
         none, or of the foreground.
+    below
+        Volumes to compare with, each in a row of its own: the same planes in the same grey scale.
 
     Raises
     ------
@@ -84,10 +92,12 @@ def three_planes(volume: Volume, labels: LabelMap | None, path: Path | str, at: 
     if (centre < 0).any() or (centre >= scan.shape).any():
         raise InputError(f"The point {tuple(at or ())} mm is outside the volume; choose one inside.")
     field = _field_of_view(scan)
-    grey = _grey(scan)
+    limits = _grey_limits(scan)
+    grey = _grey(scan, limits)
     extents = [(part.stop - part.start) * mm for part, mm in zip(field, scan.spacing, strict=True)]
     scale = _LONGEST / max(extents)
-    rows = [[_draw(plane, scan, grey, None, centre, field, scale) for plane in _PLANES]]
+    greys = [grey, *(_grey(resample(other, scan.grid), limits) for other in below)]
+    rows = [[_draw(plane, scan, shown, None, centre, field, scale) for plane in _PLANES] for shown in greys]
     if aligned is not None:
         rows.append([_draw(plane, scan, grey, aligned, centre, field, scale) for plane in _PLANES])
     picture = _assemble(rows, None if aligned is None else _table(aligned))
@@ -134,15 +144,20 @@ def _field_of_view(scan: Volume) -> tuple[slice, slice, slice]:
     return parts[0], parts[1], parts[2]
 
 
-def _grey(scan: Volume) -> NDArray[np.uint8]:
+def _grey_limits(scan: Volume) -> tuple[float, float]:
+    """The intensities that are drawn black and white."""
+    if is_ct(scan):
+        return _SOFT_TISSUE_HU
     voxels = scan.voxels
-    low, high = _SOFT_TISSUE_HU
-    if not is_ct(scan):
-        low, high = (float(p) for p in np.percentile(voxels[_foreground(voxels)], [_CLIPPED, 100 - _CLIPPED]))
-        # Black is the background, unless that is a value far from all others.
-        background = float(voxels[0, 0, 0])
-        low = background if low - background <= high - low or low == high else low
-    share = (voxels.astype(np.float32) - low) / max(high - low, 1e-6)
+    low, high = (float(p) for p in np.percentile(voxels[_foreground(voxels)], [_CLIPPED, 100 - _CLIPPED]))
+    # Black is the background, unless that is a value far from all others.
+    background = float(voxels[0, 0, 0])
+    return (background if low - background <= high - low or low == high else low), high
+
+
+def _grey(scan: Volume, limits: tuple[float, float]) -> NDArray[np.uint8]:
+    low, high = limits
+    share = (scan.voxels.astype(np.float32) - low) / max(high - low, 1e-6)
     return np.clip(255 * share, 0, 255).astype(np.uint8)
 
 

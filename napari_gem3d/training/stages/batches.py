@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from statistics import median_low
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,13 +18,17 @@ from napari_gem3d.bundle.conditioning import body_positions, condition
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.errors import InputError
 from napari_gem3d.sampling.noise import correlated_noise
-from napari_gem3d.training.config.settings import DiffusionSettings, VolumeSettings
+from napari_gem3d.training.config.settings import DenoisingSettings, DiffusionSettings, VolumeSettings
 from napari_gem3d.training.data.cache import Cache
+from napari_gem3d.training.stages.latents import latents_kind, shares_kind
+from napari_gem3d.training.stages.stage import TensorBatch
+from napari_gem3d.training.stages.stored import Stored
+from napari_gem3d.training.stages.timesteps import TimestepDraw
 
 
-@dataclass(frozen=True)
-class LatentBatch:
-    """N slices: windows of equal length in a row.
+@dataclass(frozen=True, kw_only=True)
+class LatentBatch(TensorBatch):
+    """N slices: windows of equal length in a row, each with an entry in ``origins``.
 
     Attributes
     ----------
@@ -36,8 +42,6 @@ class LatentBatch:
         Condition channels (N, C, h, w); none (C = 0) for the position U-Net.
     positions
         (N,), -1 for the lowest slice of the body to 1 for the highest.
-    origins
-        The patient and the slices of each window, for people.
     """
 
     latents: Tensor
@@ -45,17 +49,36 @@ class LatentBatch:
     timesteps: Tensor
     conditions: Tensor
     positions: Tensor
-    origins: tuple[str, ...]
 
     @property
     def windows(self) -> int:
         """How many windows."""
         return len(self.origins)
 
-    def to(self, device: torch.device) -> LatentBatch:
-        """The same batch on a device."""
-        tensors = ("latents", "noise", "timesteps", "conditions", "positions")
-        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in tensors})
+
+@dataclass(frozen=True)
+class Patient:
+    """What the U-Nets learn from a patient: latents (V, Z, c, h, w) and label shares (V, Z, K, h, w).
+
+    Attributes
+    ----------
+    name
+        Of the patient.
+    latents, shares
+        On disk.
+    variants
+        How many of the V variants are drawn from.
+    """
+
+    name: str
+    latents: Stored
+    shares: Stored
+    variants: int
+
+    @property
+    def depth(self) -> int:
+        """Slices with body, Z."""
+        return self.latents.shape[1]
 
 
 class LatentSource(ABC):
@@ -68,22 +91,26 @@ class LatentSource(ABC):
     plan
         The plan it was prepared by; its schedule noises the samples.
     split
-        ``train`` draws from all variants, ``validation`` from the patients as they are.
+        ``train`` draws from all variants, any other from the patients as they are.
+    settings
+        Of the stage.
+    key
+        Which VAE's latents, see `latent_key`.
+
+    Raises
+    ------
+    InputError
+        If latents are missing, a patient has fewer than two slices with body or slices of another size than the rest,
+        or the plan's label maps are grey pictures, which only imported weights know.
     """
 
-    def __init__(self, cache: Cache, plan: Plan, split: str) -> None:
-        variants = None if split == "train" else 1
-        self.plan = plan
-        self.names = cache.cases(split)
-        self.latents = [cache.array(name, "latents")[:variants] for name in self.names]
-        self.shares = [cache.array(name, "shares")[:variants] for name in self.names]
-        if self.shortest < 2:
-            raise InputError("A patient of the dataset has fewer than two slices with body; take it out.")
-
-    @property
-    def shortest(self) -> int:
-        """Number of slices of the shortest patient."""
-        return min(latents.shape[1] for latents in self.latents)
+    def __init__(self, cache: Cache, plan: Plan, split: str, settings: DenoisingSettings, key: str) -> None:
+        if plan.conditioning == "grey":
+            raise InputError("Networks are trained with a channel a label; set conditioning in plan.json to that.")
+        self.cache, self.plan, self.settings = cache, plan, settings
+        self.patients = [_patient(cache, plan, name, key, split == "train") for name in cache.cases(split)]
+        self.timesteps = TimestepDraw(plan.schedule, settings)
+        _check(self.patients)
 
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> LatentBatch:
@@ -91,59 +118,61 @@ class LatentSource(ABC):
 
     def join(self, samples: Sequence[LatentBatch]) -> LatentBatch:
         """Make a batch of samples."""
-        tensors = ("latents", "noise", "timesteps", "conditions", "positions")
-        joined = {name: torch.cat([getattr(sample, name) for sample in samples]) for name in tensors}
-        return LatentBatch(**joined, origins=tuple(origin for sample in samples for origin in sample.origins))
+        return LatentBatch.join(samples)
 
-    def _patient(self, rng: np.random.Generator) -> tuple[int, int]:
-        patient = int(rng.integers(len(self.latents)))
-        return patient, int(rng.integers(self.latents[patient].shape[0]))
+    def _choose(self, rng: np.random.Generator) -> tuple[Patient, int]:
+        """A patient and one of its variants."""
+        patient = self.patients[int(rng.integers(len(self.patients)))]
+        return patient, int(rng.integers(patient.variants))
 
     def _noised(
         self,
         rng: np.random.Generator,
-        patient: int,
+        patient: Patient,
         variant: int,
         window: range,
         conditions: Tensor | None = None,
         correlation: float = 0.0,
     ) -> LatentBatch:
         """A window of a patient with noise and one timestep."""
-        latents = _tensor(self.latents[patient][variant, window.start : window.stop])
+        latents = _tensor(patient.latents.read(variant, window))
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        timestep = int(rng.integers(self.plan.schedule.num_train_timesteps))
         return LatentBatch(
-            latents,
-            correlated_noise(latents.shape, correlation, generator=generator),
-            torch.full((len(window),), timestep),
-            latents[:, :0] if conditions is None else conditions,
-            self._positions(patient, window),
-            (_origin(self.names[patient], variant, window),),
+            latents=latents,
+            noise=correlated_noise(latents.shape, correlation, generator=generator),
+            timesteps=torch.full((len(window),), self.timesteps.draw(rng)),
+            conditions=latents[:, :0] if conditions is None else conditions,
+            positions=_positions(patient, window),
+            origins=(_origin(patient.name, variant, window),),
         )
-
-    def _positions(self, patient: int, window: range) -> Tensor:
-        return torch.from_numpy(body_positions(self.latents[patient].shape[1])[window.start : window.stop])
 
 
 class InformedSource(LatentSource):
-    """Draws samples that have an informed slice; the settings say how far it is taken from."""
+    """Draws samples under the conditions of the plan's scheme; the settings say how far informed slices are taken from.
 
-    def __init__(self, cache: Cache, plan: Plan, split: str, settings: DiffusionSettings) -> None:
-        super().__init__(cache, plan, split)
-        self.settings = settings
-        self.spacing = plan.spacing[0]
+    A scheme without informed slice (the Make-A-Volume baseline) draws one too and leaves it out of the conditions: so
+    both learn from the same slices, timesteps and noise.
+    """
 
-    def _conditions(self, rng: np.random.Generator, patient: int, variant: int, window: range, informed: int) -> Tensor:
-        # Variants 0 and 1 are mirror images of each other; the other variants have none.
-        has_mirror = variant < 2 <= self.latents[patient].shape[0]
+    settings: DiffusionSettings
+
+    def __init__(self, cache: Cache, plan: Plan, split: str, settings: DiffusionSettings, key: str) -> None:
+        super().__init__(cache, plan, split, settings, key)
+        self._spacing, self._mirrored = plan.spacing[0], cache.mirrored
+
+    def _conditions(
+        self, rng: np.random.Generator, patient: Patient, variant: int, window: range, informed: int
+    ) -> Tensor:
+        # Where the cache has mirror images, variants 0 and 1 are such of each other; the other variants have none.
+        has_mirror = self._mirrored and variant < 2 <= patient.variants
         mirrored = has_mirror and rng.random() < self.settings.mirrored_share
-        shown = self.latents[patient][1 - variant if mirrored else variant, informed : informed + 1]
-        shares = _tensor(self.shares[patient][variant, window.start : window.stop])
-        offsets = (torch.arange(window.start, window.stop) - informed) * self.spacing
-        # A baseline without informed slice has none to see.
-        return condition(
-            shares, _tensor(shown) if self.plan.informed else None, self._positions(patient, window), offsets
-        )
+        shown = None
+        if self.plan.informed:
+            origin = 1 - variant if mirrored else variant
+            shown = _tensor(patient.latents.read(origin, range(informed, informed + 1)))
+        shares = _tensor(patient.shares.read(variant, window))
+        offsets = (torch.arange(window.start, window.stop) - informed) * self._spacing
+        return condition(shares, shown, _positions(patient, window), offsets)
 
 
 class SliceSource(InformedSource):
@@ -151,17 +180,16 @@ class SliceSource(InformedSource):
 
     @override
     def draw(self, rng: np.random.Generator) -> LatentBatch:
-        patient, variant = self._patient(rng)
-        depth = self.latents[patient].shape[1]
-        target = int(rng.integers(depth))
+        patient, variant = self._choose(rng)
+        target = int(rng.integers(patient.depth))
         window = range(target, target + 1)
-        conditions = self._conditions(rng, patient, variant, window, self._informed(rng, target, depth))
+        conditions = self._conditions(rng, patient, variant, window, self._informed(rng, target, patient.depth))
         return self._noised(rng, patient, variant, window, conditions)
 
     def _informed(self, rng: np.random.Generator, target: int, depth: int) -> int:
         if rng.random() < self.settings.far_share:
             return int(rng.integers(depth))
-        reach = max(1, round(self.settings.near_mm / self.spacing))
+        reach = max(1, round(self.settings.near_mm / self._spacing))
         return int(np.clip(target + rng.integers(-reach, reach + 1), 0, depth - 1))
 
 
@@ -170,16 +198,28 @@ class WindowSource(InformedSource):
 
     As in propagation, where the informed slice is the known slice nearest the frontier, a share of them is informed by
     the first or the last slice; the others by any.
+
+    Attributes
+    ----------
+    length
+        Slices of a window: the plan's, or what at least half of the patients have, if that is fewer.
+    left_out
+        Names of the patients with fewer slices than that.
     """
 
     settings: VolumeSettings
 
+    def __init__(self, cache: Cache, plan: Plan, split: str, settings: VolumeSettings, key: str) -> None:
+        super().__init__(cache, plan, split, settings, key)
+        self.length = min(plan.window, median_low([patient.depth for patient in self.patients]))
+        self.left_out = tuple(patient.name for patient in self.patients if patient.depth < self.length)
+        self.patients = [patient for patient in self.patients if patient.depth >= self.length]
+
     @override
     def draw(self, rng: np.random.Generator) -> LatentBatch:
-        length = min(self.plan.window, self.shortest)
-        patient, variant = self._patient(rng)
-        start = int(rng.integers(self.latents[patient].shape[1] - length + 1))
-        window = range(start, start + length)
+        patient, variant = self._choose(rng)
+        start = int(rng.integers(patient.depth - self.length + 1))
+        window = range(start, start + self.length)
         at_edge = rng.random() < self.settings.edge_share
         informed = window[int(rng.choice([0, -1]))] if at_edge else int(rng.choice(window))
         conditions = self._conditions(rng, patient, variant, window, informed)
@@ -191,12 +231,36 @@ class PositionSource(LatentSource):
 
     @override
     def draw(self, rng: np.random.Generator) -> LatentBatch:
-        patient, variant = self._patient(rng)
-        target = int(rng.integers(self.latents[patient].shape[1]))
+        patient, variant = self._choose(rng)
+        target = int(rng.integers(patient.depth))
         return self._noised(rng, patient, variant, range(target, target + 1))
 
 
-def _tensor(stored: NDArray[np.float16]) -> Tensor:
+def _patient(cache: Cache, plan: Plan, name: str, key: str, all_variants: bool) -> Patient:
+    latents = Stored.of(cache, name, latents_kind(key))
+    shares = Stored.of(cache, name, shares_kind(plan))
+    return Patient(name, latents, shares, latents.shape[0] if all_variants else 1)
+
+
+def _check(patients: Sequence[Patient]) -> None:
+    """Raise InputError if there is a patient that cannot be learned from beside the others."""
+    if not patients:
+        raise InputError("There is no patient to learn from or to watch; run napari-gem3d-train prepare again.")
+    for patient in patients:
+        if patient.depth < 2:
+            raise InputError(f"The patient {patient.name} has fewer than two slices with body; take it out.")
+        if patient.latents.shape[2:] != patients[0].latents.shape[2:]:
+            raise InputError(
+                f"The slices of patient {patient.name} are not as large as those of {patients[0].name}; enlarge size "
+                "in plan.json, or remove it, and run napari-gem3d-train prepare again."
+            )
+
+
+def _positions(patient: Patient, window: range) -> Tensor:
+    return torch.from_numpy(body_positions(patient.depth)[window.start : window.stop])
+
+
+def _tensor(stored: NDArray[Any]) -> Tensor:
     return torch.from_numpy(stored.astype(np.float32))
 
 

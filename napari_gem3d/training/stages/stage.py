@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -24,8 +24,42 @@ class Batch(Protocol):
         """The same batch on a device."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TensorBatch:
+    """Base of batches that are a few tensors, each with its samples along the first axis.
+
+    Attributes
+    ----------
+    origins
+        Where each sample comes from, for people: the patient and the slices.
+    """
+
+    origins: tuple[str, ...]
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on a device."""
+        return self._with(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Self:
+        """The same batch in memory from which a graphics card copies at once; a ``DataLoader`` calls this."""
+        return self._with(Tensor.pin_memory)
+
+    @classmethod
+    def join(cls, samples: Sequence[Self]) -> Self:
+        """Make a batch of samples, in their order."""
+        tensors = {name: torch.cat([getattr(sample, name) for sample in samples]) for name in cls._tensors()}
+        return cls(**tensors, origins=tuple(origin for sample in samples for origin in sample.origins))
+
+    @classmethod
+    def _tensors(cls) -> list[str]:
+        return [entry.name for entry in fields(cls) if entry.name != "origins"]
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Self:
+        return type(self)(**{name: change(getattr(self, name)) for name in self._tensors()}, origins=self.origins)
+
+
 class Source(Protocol):
-    """Draws samples. It is sent to the processes that load data, so it holds arrays and settings, no networks."""
+    """Draws samples. It is sent to the processes that load data: it holds paths and settings, no arrays or networks."""
 
     def draw(self, rng: np.random.Generator) -> Any:
         """Draw one sample with everything random about it: which slices, noise, timestep."""
@@ -88,7 +122,13 @@ class Stage(Protocol):
         """Figures on the held-out patients, always with the same samples; ``loss`` is one of them."""
 
     def picture(self, path: Path) -> None:
-        """Write a PNG of what the networks make now."""
+        """Write a PNG of slices that the networks make now."""
+
+    def planes(self, path: Path) -> None:
+        """Write a PNG of a whole held-out volume and what the networks make of it, in three planes.
+
+        Where a stage has none, or it fails, there is no file; a failure is said, never raised.
+        """
 
 
 def learning(module: nn.Module) -> list[nn.Parameter]:

@@ -21,18 +21,19 @@ PLAN = Plan(
     latents={"channels": 2, "factor": 8},
 )
 DEPTH = 30
+KEY = "abc"
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Cache:
+def counted(tmp_path: Path) -> Cache:
     """Two patients whose first latent channel is the slice's index, whose second is the patient's number."""
     cache = Cache(tmp_path)
     (tmp_path / "split.json").write_text(json.dumps({"train": ["a", "b"], "validation": []}))
     for number, name in enumerate(("a", "b")):
         index = np.arange(DEPTH, dtype=np.float16)[None, :, None, None, None]
         latents = np.concatenate([index, np.full_like(index, number)], axis=2) * np.ones((1, 1, 1, 2, 2), np.float16)
-        cache.write(name, "latents", latents)
-        cache.write(name, "shares", np.ones((1, DEPTH, 1, 2, 2), np.float16))
+        cache.write(name, f"latents-{KEY}", latents)
+        cache.write(name, "shares-8", np.ones((1, DEPTH, 1, 2, 2), np.float16))
     return cache
 
 
@@ -45,9 +46,9 @@ def _informed(conditions: torch.Tensor) -> torch.Tensor:
     return conditions[:, 1:3, 0, 0]
 
 
-def test_informed_slices_are_of_the_same_patient_and_mostly_near(cache: Cache) -> None:
+def test_informed_slices_are_of_the_same_patient_and_mostly_near(counted: Cache) -> None:
     settings = DiffusionSettings(near_mm=6.0, far_share=0.2, mirrored_share=0.5)
-    batch = drawn(SliceSource(cache, PLAN, "train", settings), 0, 400)
+    batch = drawn(SliceSource(counted, PLAN, "train", settings, KEY), 0, 400)
     target, informed = batch.latents[:, :, 0, 0], _informed(batch.conditions)
     assert torch.equal(target[:, 1], informed[:, 1])
     offset_mm = 2.0 * (target[:, 0] - informed[:, 0])
@@ -57,9 +58,9 @@ def test_informed_slices_are_of_the_same_patient_and_mostly_near(cache: Cache) -
     assert {0.0, 1.0} == set(target[:, 1].tolist())
 
 
-def test_windows_are_neighbouring_slices_informed_from_within(cache: Cache) -> None:
+def test_windows_are_neighbouring_slices_informed_from_within(counted: Cache) -> None:
     plan = PLAN.model_copy(update={"window": 6})
-    batch = drawn(WindowSource(cache, plan, "train", VolumeSettings(edge_share=0.5)), 0, 40)
+    batch = drawn(WindowSource(counted, plan, "train", VolumeSettings(edge_share=0.5), KEY), 0, 40)
     assert batch.windows == 40
     index = batch.latents[:, 0, 0, 0].unflatten(0, (40, 6))
     assert torch.equal(index[:, 1:] - index[:, :-1], torch.ones(40, 5))
@@ -70,9 +71,9 @@ def test_windows_are_neighbouring_slices_informed_from_within(cache: Cache) -> N
     assert 0.45 < float(at_edge) < 0.9
 
 
-def test_positions_run_over_the_body(cache: Cache) -> None:
+def test_positions_run_over_the_body(counted: Cache) -> None:
     plan = PLAN.model_copy(update={"window": DEPTH})
-    batch = drawn(WindowSource(cache, plan, "train", VolumeSettings(edge_share=0.0)), 1, 1)
+    batch = drawn(WindowSource(counted, plan, "train", VolumeSettings(edge_share=0.0), KEY), 1, 1)
     positions = batch.conditions[:, 3, 0, 0]
     assert positions[0] == -1
     assert positions[-1] == 1
@@ -82,36 +83,40 @@ def test_a_share_of_informed_slices_comes_from_the_mirror_image(tmp_path: Path) 
     cache = Cache(tmp_path)
     (tmp_path / "split.json").write_text(json.dumps({"train": ["a"], "validation": []}))
     variants = np.arange(3, dtype=np.float16)[:, None, None, None, None] * np.ones((1, DEPTH, 2, 2, 2), np.float16)
-    cache.write("a", "latents", variants)
-    cache.write("a", "shares", np.ones((3, DEPTH, 1, 2, 2), np.float16))
-    batch = drawn(SliceSource(cache, PLAN, "train", DiffusionSettings(mirrored_share=0.5)), 0, 600)
+    cache.write("a", f"latents-{KEY}", variants)
+    cache.write("a", "shares-8", np.ones((3, DEPTH, 1, 2, 2), np.float16))
+    batch = drawn(SliceSource(cache, PLAN, "train", DiffusionSettings(mirrored_share=0.5), KEY), 0, 600)
     variant, shown = batch.latents[:, 0, 0, 0], _informed(batch.conditions)[:, 0]
     assert torch.equal(shown[variant == 2], variant[variant == 2])
     mirrored = (shown == 1 - variant)[variant < 2]
     assert 0.4 < float(mirrored.float().mean()) < 0.6
     assert bool((mirrored | (shown == variant)[variant < 2]).all())
+    # Where variant 1 is no mirror image, as in CT, every patient is shown itself.
+    cache.set_stamp("a", {"mirrored": False})
+    batch = drawn(SliceSource(cache, PLAN, "train", DiffusionSettings(mirrored_share=0.5), KEY), 0, 60)
+    assert torch.equal(_informed(batch.conditions)[:, 0], batch.latents[:, 0, 0, 0])
 
 
-def test_a_batch_says_where_its_slices_come_from(cache: Cache) -> None:
-    batch = drawn(SliceSource(cache, PLAN, "train", DiffusionSettings()), 0, 20)
+def test_a_batch_says_where_its_slices_come_from(counted: Cache) -> None:
+    batch = drawn(SliceSource(counted, PLAN, "train", DiffusionSettings(), KEY), 0, 20)
     for origin, (index, patient) in zip(batch.origins, batch.latents[:, :, 0, 0].tolist(), strict=True):
         assert origin == f"{'ab'[int(patient)]} slice {index:.0f}"
 
 
-def test_slices_have_a_timestep_each_and_windows_share_theirs(cache: Cache) -> None:
-    slices = drawn(SliceSource(cache, PLAN, "train", DiffusionSettings()), 0, 40)
+def test_slices_have_a_timestep_each_and_windows_share_theirs(counted: Cache) -> None:
+    slices = drawn(SliceSource(counted, PLAN, "train", DiffusionSettings(), KEY), 0, 40)
     assert len(set(slices.timesteps.tolist())) > 30
     plan = PLAN.model_copy(update={"window": 6})
-    windows = drawn(WindowSource(cache, plan, "train", VolumeSettings()), 0, 40).timesteps.unflatten(0, (40, 6))
+    windows = drawn(WindowSource(counted, plan, "train", VolumeSettings(), KEY), 0, 40).timesteps.unflatten(0, (40, 6))
     assert torch.equal(windows, windows[:, :1].expand(-1, 6))
     assert len(set(windows[:, 0].tolist())) > 30
 
 
-def test_the_noise_of_a_window_correlates_as_the_schedule_says(cache: Cache) -> None:
+def test_the_noise_of_a_window_correlates_as_the_schedule_says(counted: Cache) -> None:
     schedule = PLAN.schedule.model_copy(update={"slice_correlation": 0.8})
     plan = PLAN.model_copy(update={"window": 6, "schedule": schedule})
-    noise = drawn(WindowSource(cache, plan, "train", VolumeSettings()), 0, 800).noise.unflatten(0, (800, 6))
+    noise = drawn(WindowSource(counted, plan, "train", VolumeSettings(), KEY), 0, 800).noise.unflatten(0, (800, 6))
     assert float((noise[:, 0] * noise[:, 1]).mean()) == pytest.approx(0.8, abs=0.06)
     assert float((noise[:-1] * noise[1:]).mean()) == pytest.approx(0, abs=0.06)
-    slices = drawn(SliceSource(cache, plan, "train", DiffusionSettings()), 0, 800).noise
+    slices = drawn(SliceSource(counted, plan, "train", DiffusionSettings(), KEY), 0, 800).noise
     assert float((slices[:-1] * slices[1:]).mean()) == pytest.approx(0, abs=0.06)

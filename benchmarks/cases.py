@@ -1,7 +1,8 @@
-"""A made-up patient of any size, in memory, so that benchmarks need no data."""
+"""Made-up patients of any size, in memory or as a prepared dataset, so that benchmarks need no data."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from napari_gem3d.labels import LabelMap
 from napari_gem3d.sampling.inputs import Inputs
 from napari_gem3d.sampling.job import Job
 from napari_gem3d.sampling.recipe import InputFile, ModelReference, Recipe, current_versions
+from napari_gem3d.training.data.cache import Cache
+from napari_gem3d.training.stages.latents import encode_cache
 from napari_gem3d.volume import Volume, resample
 
 _NOWHERE = InputFile(path="made up", sha256="")
@@ -72,6 +75,28 @@ def write_case(bundle: ModelBundle, folder: Path, slices: int) -> tuple[Path, Pa
     write_volume(resample(inputs.mask, wider, order=0), paths[0])
     write_volume(resample(inputs.informed, wider, order=0), paths[1])
     return paths
+
+
+def write_cache(bundle: ModelBundle, folder: Path, patients: int, slices: int) -> Cache:
+    """Write what training prepares of a dataset, latents included: made-up patients with their mirror images.
+
+    The last patient is held out.
+    """
+    assert bundle.vae is not None
+    labels = _inputs(bundle, slices).case.labels
+    names = [f"patient-{number}" for number in range(patients)]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plan.json").write_text(bundle.plan.model_dump_json(), encoding="utf-8")
+    (folder / "split.json").write_text(json.dumps({"train": names[:-1], "validation": names[-1:]}), encoding="utf-8")
+    cache = Cache(folder)
+    for seed, name in enumerate(names):
+        texture = np.random.default_rng(seed).normal(0, 0.3, labels.shape)
+        images = np.where(labels > 0, texture.clip(-1, 1), -1).astype(np.float16)
+        for kind, array in (("images", images), ("labels", labels)):
+            cache.write(name, kind, np.stack([array, array[..., ::-1]]))
+    precision = choose_precision("auto", choose_device("cpu"))
+    encode_cache(cache, bundle.plan, bundle.vae, precision, say=lambda _: None)
+    return cache
 
 
 def _inputs(bundle: ModelBundle, slices: int) -> Inputs:

@@ -49,9 +49,9 @@ def timed_run(job: Any) -> dict[str, float]:
     return {"seconds": time.perf_counter() - begun, "first": first}
 
 
-def in_a_process(*arguments: str) -> dict[str, Any]:
-    """Run this module with arguments; what it printed."""
-    command = [sys.executable, "-m", "benchmarks.measure", *arguments]
+def in_a_process(*arguments: str, module: str = "benchmarks.measure") -> dict[str, Any]:
+    """Run a module, by default this one, with arguments; the JSON that it printed last."""
+    command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result

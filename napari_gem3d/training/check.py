@@ -17,10 +17,10 @@ from napari_gem3d.bundle.conditioning import Conditions
 from napari_gem3d.bundle.store import put_folder
 from napari_gem3d.device import autocast
 from napari_gem3d.errors import InputError
-from napari_gem3d.io import read_volume, write_volume
+from napari_gem3d.io import write_volume
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.sampling.informed import draw_slice
-from napari_gem3d.sampling.job import run_recipe
+from napari_gem3d.sampling.job import open_job
 from napari_gem3d.sampling.propagation import Sampling
 from napari_gem3d.sampling.recipe import make_recipe
 from napari_gem3d.training.data.cache import Cache
@@ -171,15 +171,16 @@ def _check_volume(
     low, high = (plan.intensity.low, plan.intensity.high) if plan.intensity.kind == "window" else (0.0, 1000.0)
     scan = (low + (image + 1) / 2 * (high - low)).astype(np.float32)
     with tempfile.TemporaryDirectory(prefix="gem3d-check-") as temporary:
-        paths = [Path(temporary) / name for name in ("labels.nii.gz", "scan.nii.gz", "drawn.nii.gz")]
+        paths = [Path(temporary) / name for name in ("labels.nii.gz", "scan.nii.gz")]
         write_volume(LabelMap(mask, affine), paths[0])
         write_volume(Volume(scan, affine, plan.modality), paths[1])
         recipe = make_recipe(
             paths[0], paths[1], model=folder, steps=_STEPS, seed=_SEED, device=str(device), precision=precision
         )
-        written = run_recipe(recipe, paths[2])
-        assert written is not None, "nobody cancels it"
-        drawn = read_volume(written).voxels
+        job = open_job(recipe)
+        for _ in job.run():
+            pass
+        drawn = job.result().voxels
     if drawn.shape != mask.shape:
         raise InputError(f"a volume of shape {drawn.shape} was drawn for a label map of {mask.shape}")
     _check_finite("volume U-Net", drawn)

@@ -146,8 +146,7 @@ class TrainingRun:
             return True
         if name != "vae":
             self.cache.check()
-        once(lambda: self._begin(name, action))
-        ended: bool = getattr(self, f"_{name}")(action == "continue")
+        ended: bool = getattr(self, f"_{name}")(action)
         return ended
 
     def _check_folder(self) -> None:
@@ -203,7 +202,7 @@ class TrainingRun:
         settings = {"name": self.config.name, "window": self.config.window, "schedule": self.config.schedule}
         return self.cache.plan.model_copy(update={**settings, "conditioning": conditioning})
 
-    def _vae(self, resume: bool) -> bool:
+    def _vae(self, action: Action) -> bool:
         plan = self._plan()
         self._check_size(plan)
         bundle = self._bundle()
@@ -212,7 +211,7 @@ class TrainingRun:
         own = bundle.vae if polishing and bundle is not None else None
         vae = own or start_vae(self.config, self.say)
         stage = VAEStage(vae.requires_grad_(True), self.config.vae, self.cache, self.device, self.precision)
-        if not self._train(stage, resume):
+        if not self._train(stage, action):
             return False
         once(lambda: self._keep_vae(vae, plan))
         return True
@@ -248,12 +247,12 @@ class TrainingRun:
         encode_cache(self.cache, plan, vae, self.precision, self.say)
         self._finish("vae", bundle, latent_key(vae))
 
-    def _slice(self, resume: bool) -> bool:
+    def _slice(self, action: Action) -> bool:
         bundle, settings = self._load("vae"), self.config.slice
         plan = self._plan().model_copy(update={"latents": bundle.plan.latents})
         network = start_slice_unet(self.config, plan, self.say)
         sources = [SliceSource(self.cache, plan, split, settings, self._latents(bundle)) for split in SPLITS]
-        if not self._diffuse("slice", SliceDenoising(network, plan.schedule, settings), bundle, sources, resume):
+        if not self._diffuse("slice", SliceDenoising(network, plan.schedule, settings), bundle, sources, action):
             return False
         # The volume U-Net that inflates another slice U-Net goes.
         self._say_dropped(bundle, ("volume_unet",))
@@ -261,24 +260,24 @@ class TrainingRun:
         once(lambda: self._finish("slice", result, _weights_key(network.unet.state_dict())))
         return True
 
-    def _volume(self, resume: bool) -> bool:
+    def _volume(self, action: Action) -> bool:
         bundle, settings = self._load("vae", "slice_unet"), self.config.volume
         assert bundle.slice_unet is not None
         plan = self._plan().model_copy(update={"latents": bundle.plan.latents})
         network = start_volume_unet(self.config, bundle.slice_unet, self.say)
         sources = [WindowSource(self.cache, plan, split, settings, self._latents(bundle)) for split in SPLITS]
-        if not self._diffuse("volume", WindowDenoising(network, plan.schedule, settings), bundle, sources, resume):
+        if not self._diffuse("volume", WindowDenoising(network, plan.schedule, settings), bundle, sources, action):
             return False
         bundle.plan, bundle.volume_unet = plan, network
         once(lambda: self._finish("volume", bundle, _weights_key(dict(network.volumetric_parameters()))))
         return True
 
-    def _position(self, resume: bool) -> bool:
+    def _position(self, action: Action) -> bool:
         bundle, settings = self._load("vae"), self.config.position
         plan = bundle.plan
         network = start_position_unet(self.config, plan, self.say)
         sources = [PositionSource(self.cache, plan, split, settings, self._latents(bundle)) for split in SPLITS]
-        if not self._diffuse("position", PositionDenoising(network, plan.schedule, settings), bundle, sources, resume):
+        if not self._diffuse("position", PositionDenoising(network, plan.schedule, settings), bundle, sources, action):
             return False
         bundle.position_unet = network
         once(lambda: self._finish("position", bundle, _weights_key(network.unet.state_dict())))
@@ -293,18 +292,21 @@ class TrainingRun:
         return latent_key(vae)
 
     def _diffuse(
-        self, name: str, objective: Denoising, bundle: ModelBundle, sources: Sequence[LatentSource], resume: bool
+        self, name: str, objective: Denoising, bundle: ModelBundle, sources: Sequence[LatentSource], action: Action
     ) -> bool:
         """Train a network on the latents of the cache; returns whether it came to its end."""
         assert bundle.vae is not None
         settings: DenoisingSettings = getattr(self.config, name)
         stage = DiffusionStage(name, objective, settings, sources, bundle.vae, self.device, self.precision, self.say)
-        return self._train(stage, resume)
+        return self._train(stage, action)
 
-    def _train(self, stage: Stage, resume: bool) -> bool:
+    def _train(self, stage: Stage, action: Action) -> bool:
+        # Not before all that the stage needs is found to fit.
+        once(lambda: self._begin(stage.name, action))
         if stage.settings.steps == 0:
             self.say(f"{stage.name}: no steps wanted, used as it starts")
             return True
+        resume = action == "continue"
         return train_stage(stage, self.folder / stage.name, seed=self.config.seed, resume=resume, say=self.say)
 
     def _bundle(self) -> ModelBundle | None:

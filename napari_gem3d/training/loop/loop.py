@@ -30,7 +30,6 @@ from napari_gem3d.training.stages.stage import Stage
 
 # A step that took this much longer than the trial was interrupted (a suspended laptop): the excess is not counted.
 _LONGEST_STEP_S, _LONGEST_STEP = 20.0, 10.0
-# A graphics card runs ahead of the loop until a figure is read; on a processor reading is free.
 _STEPS_BETWEEN_READINGS = 10
 
 
@@ -80,6 +79,11 @@ def train_stage(
     return not stopped
 
 
+def _readings(device: torch.device) -> int:
+    """Steps between readings of figures: a graphics card runs ahead until one is read, on a processor it is free."""
+    return 1 if device.type == "cpu" else _STEPS_BETWEEN_READINGS
+
+
 def _silent(message: str) -> None:
     del message
 
@@ -125,7 +129,7 @@ class _Loop:
         self.state = State(stage, share)
         self.checkpoints = Checkpoints(folder, self.settings.keep_checkpoints)
         on_processor = stage.device.type == "cpu"
-        self.readings = 1 if on_processor else _STEPS_BETWEEN_READINGS
+        self.readings = _readings(stage.device)
         # Precision is the stage's own `autocast`, as in validation and sampling, not whatever a launcher is set to.
         self.accelerator = Accelerator(
             cpu=on_processor,
@@ -180,7 +184,6 @@ class _Loop:
         finally:
             # Here, not when it is collected: loading processes are told to end while they can still listen.
             self.feed = None
-            self.accelerator.free_memory()
         spent = f"{state.step:,} steps in {duration(state.seconds)}"
         self.say(f"{name}: {spent}, {state.history.data_share():.1%} of them waiting for data")
         return stopped
@@ -194,7 +197,8 @@ class _Loop:
         """Do an optimiser step and what is due after it; returns whether all processes are to stop."""
         started, state, settings = time.perf_counter(), self.state, self.settings
         moment = self._gradients()
-        save_due = self.clock - self.saved_at > 60 * settings.checkpoint_minutes
+        since_saved = self.clock + time.perf_counter() - started - self.saved_at
+        save_due = since_saved > 60 * settings.checkpoint_minutes
         wishes = [float(stop.wanted), *((float(save_due), self.clock) if processes.is_main() else (0.0, 0.0))]
         stops, saves, state.seconds = processes.total(wishes)
         ends = schedule.progress(settings, state.step + 1, state.seconds) >= 1

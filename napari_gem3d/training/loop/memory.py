@@ -95,13 +95,13 @@ def find_share(
         failed = processes.total([float(trial is None)])[0]
         if trial is not None and not failed:
             return share, trial
+        free(stage)
         share = smaller(share, stage.name, say)
 
 
 def free(stage: Stage) -> None:
-    """Drop the gradients, and give back what a failed attempt has left in the device's cache."""
-    for module in modules_of(stage):
-        module.zero_grad(set_to_none=True)
+    """Give back what a failed attempt has left: gradients, and the device's cache."""
+    _drop_gradients(stage)
     clear_device_cache(garbage_collection=True)
 
 
@@ -121,7 +121,7 @@ def _attempt(stage: Stage, samples: Samples, share: Share, step: int) -> Trial |
             batch = samples.source.join([samples[i] for i in share.indices(step, 0)]).to(stage.device)
             with torch.autograd.graph.saved_tensors_hooks(kept.note, lambda tensor: tensor):
                 _forward_backward(stage, batch, step)
-            free(stage)
+            _drop_gradients(stage)
             started = time.perf_counter()
             _forward_backward(stage, batch, step)
             tally = time.perf_counter() - started
@@ -131,8 +131,13 @@ def _attempt(stage: Stage, samples: Samples, share: Share, step: int) -> Trial |
             raise
         return None
     finally:
-        free(stage)
+        _drop_gradients(stage)
     return Trial(kept.bytes(modules_of(stage)), tally)
+
+
+def _drop_gradients(stage: Stage) -> None:
+    for module in modules_of(stage):
+        module.zero_grad(set_to_none=True)
 
 
 def _forward_backward(stage: Stage, batch: object, step: int) -> None:

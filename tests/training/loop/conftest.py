@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_gem3d.training.config.settings import StageSettings
+from napari_gem3d.training.loop import reports
 from napari_gem3d.training.stages.stage import Outcome
 
 
@@ -114,3 +115,11 @@ def curve() -> Callable[..., CurveStage]:
         return CurveStage(settings, Fit(dropout), Judge() if judged else None, precision)
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Curves take a second to draw, so the loop does not in these tests: where it would."""
+    paths: list[Path] = []
+    monkeypatch.setattr(reports, "draw_history", lambda entries, path: paths.append(path))
+    return paths

@@ -138,3 +138,14 @@ def test_what_cannot_be_drawn_is_refused(scan, labels, tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         three_planes(scan, None, tmp_path / "nowhere" / "p.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_volumes_below_have_the_planes_and_the_grey_scale_of_the_first(scan, labels, tmp_path):
+    dim = scan.with_voxels(scan.voxels // 2)
+    three_planes(scan, labels, tmp_path / "p.png", below=[dim])
+    first, second, contours = (panels(tmp_path / "p.png", row) for row in range(3))
+    for name, plane in first.items():
+        bright = plane[..., 0] > 90
+        assert np.median(second[name][bright, 0]) == pytest.approx(np.median(plane[bright, 0]) / 2, abs=2)
+        assert (contours[name][..., 0] != contours[name][..., 1]).any()
+        assert (second[name][..., 0] == second[name][..., 1]).all()

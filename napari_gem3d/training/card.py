@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from napari_gem3d.bundle import ModelBundle
 from napari_gem3d.training.config.loading import differences
 from napari_gem3d.training.config.settings import StageSettings, TrainingConfig
 from napari_gem3d.training.data.cache import Cache
+from napari_gem3d.training.loop.processes import count
 from napari_gem3d.training.record import PART_OF, StageRecord
 
 _HEAD = """\
@@ -83,7 +83,7 @@ def stage_facts(
         "parameters": sum(p.numel() for p in network.parameters()),
         "batch": settings.batch,
         "accumulation": settings.accumulation,
-        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "processes": count(),
         "hardware": hardware(device),
         "precision": precision,
         "torch": torch.__version__,
@@ -201,8 +201,9 @@ def _stages(bundle: ModelBundle, records: Mapping[str, StageRecord | None]) -> I
             f"| {stage} | {facts['parameters'] / 1e6:.2f} M | {facts['steps']} | {facts['minutes']:.1f} | {batch} "
             f"| {loss} | {figures} |\n"
         )
+        several = f"{facts['processes']} processes" if facts["processes"] > 1 else "1 process"
         place = (
-            f"{facts['hardware']}, {facts['processes']} process(es), {facts['precision']}, torch {facts['torch']}, "
+            f"{facts['hardware']}, {several}, {facts['precision']}, torch {facts['torch']}, "
             f"napari-gem3d {facts['package']}" + (f" at revision {facts['revision']}" if facts["revision"] else "")
         )
         places.setdefault(place, []).append(stage)
@@ -221,7 +222,8 @@ def _settings(config: TrainingConfig) -> str:
     }
     if not changed:
         return "All settings are the defaults.\n\n"
-    return f"Settings that differ from the defaults:\n\n```yaml\n{yaml.safe_dump(changed, sort_keys=False, default_flow_style=None)}```\n\n"
+    listed = yaml.safe_dump(changed, sort_keys=False, default_flow_style=None)
+    return f"Settings that differ from the defaults:\n\n```yaml\n{listed}```\n\n"
 
 
 def _history(folder: Path) -> list[dict[str, float]]:

@@ -17,13 +17,13 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.networks import SliceVAE
 from napari_gem3d.training.card import stage_facts, write_card
 from napari_gem3d.training.check import put_bundle
-from napari_gem3d.training.config.geometry import latent_geometry, size_step
+from napari_gem3d.training.config.geometry import latent_geometry, size_step, vae_folder
 from napari_gem3d.training.config.loading import save_config
 from napari_gem3d.training.config.settings import DenoisingSettings, TrainingConfig
 from napari_gem3d.training.data.cache import Cache
 from napari_gem3d.training.data.prepare import prepare
 from napari_gem3d.training.loop.loop import train_stage
-from napari_gem3d.training.loop.processes import connect, is_main, once
+from napari_gem3d.training.loop.processes import connect, is_main, once, wait
 from napari_gem3d.training.record import (
     NETWORKS,
     PART_OF,
@@ -129,6 +129,7 @@ class TrainingRun:
             actions[stage] = "anew"
         for name in wanted:
             self._check_upstream(name, wanted)
+        wait()  # what others still read must not change
         once(self._write_config)
         for name in wanted:
             torch.manual_seed(self.config.seed)
@@ -209,6 +210,11 @@ class TrainingRun:
         # To polish the decoder is to go on with the VAE that is there.
         polishing = not self.config.vae.train_encoder and self.config.vae.init is None
         own = bundle.vae if polishing and bundle is not None else None
+        if polishing and own is None and vae_folder(self.config) is None:
+            raise InputError(
+                "The setting vae.train_encoder=false polishes the decoder of a VAE, but there is none; train one "
+                "first, or give one with --vae."
+            )
         vae = own or start_vae(self.config, self.say)
         stage = VAEStage(vae.requires_grad_(True), self.config.vae, self.cache, self.device, self.precision)
         if not self._train(stage, action):
@@ -251,7 +257,8 @@ class TrainingRun:
         bundle, settings = self._load("vae"), self.config.slice
         plan = self._plan().model_copy(update={"latents": bundle.plan.latents})
         network = start_slice_unet(self.config, plan, self.say)
-        sources = [SliceSource(self.cache, plan, split, settings, self._latents(bundle)) for split in SPLITS]
+        key = self._latents(bundle)
+        sources = [SliceSource(self.cache, plan, split, settings, key) for split in SPLITS]
         if not self._diffuse("slice", SliceDenoising(network, plan.schedule, settings), bundle, sources, action):
             return False
         # The volume U-Net that inflates another slice U-Net goes.
@@ -265,7 +272,8 @@ class TrainingRun:
         assert bundle.slice_unet is not None
         plan = self._plan().model_copy(update={"latents": bundle.plan.latents})
         network = start_volume_unet(self.config, bundle.slice_unet, self.say)
-        sources = [WindowSource(self.cache, plan, split, settings, self._latents(bundle)) for split in SPLITS]
+        key = self._latents(bundle)
+        sources = [WindowSource(self.cache, plan, split, settings, key) for split in SPLITS]
         if not self._diffuse("volume", WindowDenoising(network, plan.schedule, settings), bundle, sources, action):
             return False
         bundle.plan, bundle.volume_unet = plan, network
@@ -276,7 +284,8 @@ class TrainingRun:
         bundle, settings = self._load("vae"), self.config.position
         plan = bundle.plan
         network = start_position_unet(self.config, plan, self.say)
-        sources = [PositionSource(self.cache, plan, split, settings, self._latents(bundle)) for split in SPLITS]
+        key = self._latents(bundle)
+        sources = [PositionSource(self.cache, plan, split, settings, key) for split in SPLITS]
         if not self._diffuse("position", PositionDenoising(network, plan.schedule, settings), bundle, sources, action):
             return False
         bundle.position_unet = network

@@ -223,3 +223,10 @@ def test_overwriting_alone_trains_everything_anew(tmp_path: Path) -> None:
     records = records_of(tmp_path, vae=StageRecord(settings=stage_settings(tiny, "vae"), result="v", finished=True))
     assert decide(records, tiny, ("vae", "slice"), resume=False, overwrite=True) == {"vae": "anew", "slice": "start"}
     assert decide(records, tiny, ("vae", "slice"), resume=True, overwrite=True) == {"vae": "skip", "slice": "start"}
+
+
+def test_polishing_a_vae_needs_one(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "there is none; train one first" in refused(
+        capsys, "all", dataset, tmp_path / "run", "--set", "vae.train_encoder=false"
+    )
+    assert not (tmp_path / "run" / "vae").exists()

@@ -13,8 +13,22 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 REFERENCE = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
 PARSERS = {"napari-gem3d": cli.make_parser(), "napari-gem3d-train": train._parser()}
-# pip, and the benchmarks.
-OTHER_PROGRAMS = {"--exclude-editable", "--plot", "--volumes", "--write-docs"}
+# pip, the benchmarks, accelerate and Slurm.
+OTHER_PROGRAMS = {
+    *("--exclude-editable", "--plot", "--volumes", "--write-docs", "--steps"),
+    *("--multi_gpu", "--num_machines", "--num_processes", "--machine_rank", "--main_process_ip", "--main_process_port"),
+    *(
+        "--job-name",
+        "--nodes",
+        "--ntasks-per-node",
+        "--gpus-per-node",
+        "--cpus-per-task",
+        "--time",
+        "--signal",
+        "--requeue",
+    ),
+    *("--cpu", "--logdir"),
+}
 
 
 def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -42,7 +56,13 @@ def test_the_reference_has_every_option_of(program, name, command):
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_no_page_names_an_option_that_is_not_there(page):
     known = set().union(*(options(command) for _, _, command in ALL), options(PARSERS["napari-gem3d"]))
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8"))) <= known | OTHER_PROGRAMS
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z_-]+", page.read_text(encoding="utf-8"))) <= known | OTHER_PROGRAMS
+
+
+def test_the_page_of_settings_is_what_the_command_prints(capsys):
+    assert train.main(["settings"]) == 0
+    page = (ROOT / "docs" / "training" / "settings.md").read_text(encoding="utf-8")
+    assert page.split("```yaml\n")[1].split("\n```")[0] == capsys.readouterr().out.rstrip()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,8 +62,8 @@ def vary(
         image, labels = image[..., ::-1], _swapped(plan.labels)[labels[..., ::-1]]
     if mirrored and variant == 1:
         return np.ascontiguousarray(image), np.ascontiguousarray(labels)
-    places = _moved_places((*image.shape,), plan.spacing, settings, rng)
-    image, labels = _sampled(image, labels, places)
+    places, bends = _moved_places((*image.shape,), plan.spacing, settings, rng)
+    image, labels = _sampled(image, labels, places, bends)
     if plan.background_outside_body:
         image[labels == 0] = -1.0
     if plan.modality == "MR":
@@ -83,8 +84,11 @@ def _swapped(table: LabelTable) -> NDArray[np.uint8]:
 
 def _moved_places(
     shape: tuple[int, ...], spacing: tuple[float, float, float], settings: DataSettings, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Where to look in the patient for each voxel of a variant: rows and columns, (2, Z, H, W) or (2, 1, H, W)."""
+) -> tuple[NDArray[np.float64], list[NDArray[np.float32]]]:
+    """Where to look in the patient for each voxel of a variant.
+
+    Row and column (2, H, W) for every slice, and what is added to them, two (Z, H, W), if the patient is bent.
+    """
     angle = np.deg2rad(rng.uniform(-1, 1) * settings.max_rotation_deg)
     scale = 1 + rng.uniform(-1, 1) * settings.max_scaling
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
@@ -92,30 +96,34 @@ def _moved_places(
     matrix = turn * np.array(spacing[1:])[None, :] / np.array(spacing[1:])[:, None]
     centre = (np.array(shape[1:]) - 1) / 2
     index = np.indices(shape[1:]).reshape(2, -1) - centre[:, None]
-    places = (matrix @ index + centre[:, None]).reshape(2, 1, *shape[1:])
-    if settings.max_elastic_mm:
-        reach = rng.uniform(0, 1) * settings.max_elastic_mm
-        bends = [_bend(shape, spacing, rng) * reach / spacing[axis] for axis in (1, 2)]
-        places = places + np.stack(bends)
-    return places
+    places = (matrix @ index + centre[:, None]).reshape(2, *shape[1:])
+    if not settings.max_elastic_mm:
+        return places, []
+    reach = rng.uniform(0, 1) * settings.max_elastic_mm
+    return places, [_bend(shape, spacing, reach / spacing[axis], rng) for axis in (1, 2)]
 
 
-def _bend(shape: tuple[int, ...], spacing: tuple[float, float, float], rng: np.random.Generator) -> NDArray[np.float64]:
-    """A smooth random field (Z, H, W) in [-1, 1]: a cubic B-spline of random knots, smooth also along the slices."""
+def _bend(
+    shape: tuple[int, ...], spacing: tuple[float, float, float], reach: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """A smooth random field (Z, H, W) of at most `reach` voxels, also along the slices: a B-spline of random knots."""
     knots = [int(np.ceil(n * length / _KNOTS_MM)) + 3 for n, length in zip(shape, spacing, strict=True)]
-    values = rng.uniform(-1, 1, knots)
+    values = (reach * rng.uniform(-1, 1, knots)).astype(np.float32)
     factors = [n / k for n, k in zip(shape, knots, strict=True)]
     # Without the prefilter the knots are the spline's coefficients, which it never exceeds.
     return ndimage.zoom(values, factors, order=3, mode="nearest", prefilter=False)
 
 
 def _sampled(
-    image: NDArray[np.float32], labels: NDArray[np.uint8], places: NDArray[np.float64]
+    image: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    places: NDArray[np.float64],
+    bends: Sequence[NDArray[np.float32]],
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Image and labels at `places`, slice by slice; background beyond the edges."""
+    """Image and labels at `places` + `bends`, slice by slice; background beyond the edges."""
     out, moved = np.empty(image.shape, np.float32), np.empty(labels.shape, np.uint8)
     for z in range(len(image)):
-        where = places[:, min(z, places.shape[1] - 1)]
+        where = places + np.stack([bend[z] for bend in bends]) if bends else places
         # Cubic: a linear interpolation would teach the networks blurred texture.
         out[z] = ndimage.map_coordinates(image[z], where, order=3, mode="constant", cval=-1.0)
         moved[z] = ndimage.map_coordinates(labels[z], where, order=0, mode="constant", cval=0)

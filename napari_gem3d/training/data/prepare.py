@@ -6,7 +6,6 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -34,7 +33,7 @@ from napari_gem3d.training.data.fingerprint import (
 from napari_gem3d.training.data.planning import case_fault, deciding_settings, given_modality, make_plan
 from napari_gem3d.training.data.split import held_out, make_split
 from napari_gem3d.training.data.summary import plan_table
-from napari_gem3d.training.data.workers import choose_workers, opened_bytes, pool, run_all
+from napari_gem3d.training.data.workers import choose_workers, most_voxels, pool, run_all
 
 Item = TypeVar("Item")
 Say = Callable[[str], None]
@@ -42,8 +41,8 @@ Say = Callable[[str], None]
 # Changes when the arrays of the cache change their meaning.
 _VERSION = 1
 _PLANNED = "planned.json"
-# Reading, finding the foreground, resampling and varying a case take about this many times its opened files.
-_WORKING = 12
+# Memory that inspecting and preparing a case take, in bytes for each of its voxels (measured).
+_INSPECTING, _PREPARING = 28, 36
 # What a case costs on disk, in bytes a voxel: float16 intensities and a byte of label.
 _BYTES_A_VOXEL = 3
 _SECONDS_BETWEEN_LINES = 20.0
@@ -92,22 +91,22 @@ def prepare(dataset: Path, folder: Path, config: TrainingConfig, say: Say = prin
     (folder / "cache").mkdir(parents=True, exist_ok=True)
     for litter in (folder / "cache").glob("*/.*"):  # of a run that was killed
         litter.unlink()
-    memory = _WORKING * max(opened_bytes(case.image) + opened_bytes(case.labels) for case in source.cases)
-    with pool(choose_workers(config.data.workers, len(source.cases), memory)) as executor:
-        facts = _inspected(source, config, cache, executor, say)
-        usable = _without_broken(source, config, cache, facts, skip_broken, say)
-        validation = held_out(source, usable, config.data.validation_cases)
-        used = {case.name: facts[case.name] for case in usable}
-        plan = _planned(source, config, cache, used)
-        split = make_split(folder, usable, validation, config.seed)
-        jobs = [_preparation(case, plan, config, cache, facts[case.name]) for case in usable]
-        todo = [job for job in jobs if not _done(job)]
-        if not todo:
-            say(f"prepare: all {len(jobs)} cases are prepared by {folder / 'plan.json'}")
-            return cache
-        cost = sum(_cost(plan, config.data, used[job.case.name]) for job in jobs)
-        say(plan_table(plan, config, usable, used, split, cost))
-        _check_disk(folder, sum(_cost(plan, config.data, used[job.case.name]) for job in todo))
+    facts = _inspected(source, config, cache, say)
+    usable = _without_broken(source, config, cache, facts, skip_broken, say)
+    validation = held_out(source, usable, config.data.validation_cases)
+    used = {case.name: facts[case.name] for case in usable}
+    plan = _planned(source, config, cache, used)
+    split = make_split(folder, usable, validation, config.seed)
+    jobs = [_preparation(case, plan, config, cache, facts[case.name]) for case in usable]
+    todo = [job for job in jobs if not _done(job)]
+    if not todo:
+        say(f"prepare: all {len(jobs)} cases are prepared by {folder / 'plan.json'}")
+        return cache
+    cost = sum(_cost(plan, config.data, used[job.case.name]) for job in jobs)
+    say(plan_table(plan, config, usable, used, split, cost))
+    _check_disk(folder, sum(_cost(plan, config.data, used[job.case.name]) for job in todo))
+    voxels = max(_opened_voxels(plan, used[job.case.name]) for job in todo)
+    with pool(choose_workers(config.data.workers, len(todo), voxels * _PREPARING)) as executor:
         results = _shown(run_all(executor, prepare_case, todo), len(todo), "prepare", say)
         _refuse(folder, {job.case.name: fault for job, fault in results if fault}, "prepared", "")
     say(f"prepare: {len(todo)} cases prepared" + (f", {len(jobs) - len(todo)} were" if len(todo) < len(jobs) else ""))
@@ -143,13 +142,14 @@ def prepare_case(job: Preparation) -> str:
     return ""
 
 
-def _inspected(
-    source: Dataset, config: TrainingConfig, cache: Cache, executor: ProcessPoolExecutor | None, say: Say
-) -> dict[str, CaseFacts]:
+def _inspected(source: Dataset, config: TrainingConfig, cache: Cache, say: Say) -> dict[str, CaseFacts]:
     """What every case holds, by its name."""
     jobs, facts = plan_inspections(source, given_modality(source, config.data), cache)
-    results = run_all(executor, inspect, jobs)
-    facts.update({job.case.name: found for job, found in _shown(results, len(jobs), "inspect", say)})
+    if jobs:
+        memory = _INSPECTING * most_voxels(job.case.image for job in jobs)
+        with pool(choose_workers(config.data.workers, len(jobs), memory)) as executor:
+            results = _shown(run_all(executor, inspect, jobs), len(jobs), "inspect", say)
+            facts.update({job.case.name: found for job, found in results})
     return facts
 
 
@@ -223,6 +223,12 @@ def _cost(plan: Plan, settings: DataSettings, facts: CaseFacts) -> float:
     spacing = plan.spacing[0] if plan.framing == "crop" else facts.spacing[0]
     voxels = facts.body_mm[0] / spacing * plan.size[0] * plan.size[1]
     return voxels * _BYTES_A_VOXEL * settings.variants
+
+
+def _opened_voxels(plan: Plan, facts: CaseFacts) -> float:
+    """Voxels of a case's whole field of view, as it is or at the plan's spacing, whichever are more."""
+    finer = np.divide(facts.spacing, plan.spacing) if plan.framing == "crop" else np.ones(3)
+    return float(np.prod(facts.shape)) * max(1.0, float(np.prod(finer)))
 
 
 def _check_disk(folder: Path, needed: float) -> None:

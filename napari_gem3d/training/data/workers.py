@@ -6,15 +6,19 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import nibabel as nib
+import numpy as np
 import psutil
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 
 from napari_gem3d.errors import InputError
 
@@ -26,7 +30,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLI
 # Share of the free memory that preparing may take.
 _SHARE = 0.7
 # A compressed scan opens to about this many times its size on disk.
-_COMPRESSION = 4
+_COMPRESSION = 3
 
 
 def available_cores() -> int:
@@ -52,11 +56,24 @@ def choose_workers(wanted: int | None, jobs: int, bytes_each: float) -> int:
     return max(1, min(wanted, jobs))
 
 
-def opened_bytes(path: Path) -> float:
-    """Rough size in memory of a scan on disk; 0 if it is missing."""
+def most_voxels(paths: Iterable[Path]) -> float:
+    """About how many voxels the largest of some scans on disk has; 0 if none is there.
+
+    The largest file is taken for the largest scan, and of what is not NIfTI, two bytes for a voxel.
+    """
+    sizes = {path: size_on_disk(path) for path in paths}
+    largest = max(sizes, key=lambda path: sizes[path])
+    opened: Any = nib.load  # nibabel is only partly typed
+    try:
+        return float(np.prod(opened(largest).shape))
+    except (OSError, ImageFileError, HeaderDataError):
+        return sizes[largest] / 2 * _COMPRESSION
+
+
+def size_on_disk(path: Path) -> float:
+    """Bytes of a file or of the files in a folder; 0 if it is missing."""
     files = [path] if path.is_file() else list(path.glob("*")) if path.is_dir() else []
-    size = sum(file.stat().st_size for file in files)
-    return float(size) if path.suffix.lower() in (".nii", ".dcm") else float(size * _COMPRESSION)
+    return float(sum(file.stat().st_size for file in files))
 
 
 @contextmanager

@@ -115,7 +115,8 @@ def test_a_bend_reaches_as_far_as_set_without_folds(spacing: tuple[float, float,
     shape, reached = (24, 160, 128), 0.0
     still = np.indices(shape[1:]).reshape(2, 1, *shape[1:])
     for seed in range(5):
-        places = augmentation._moved_places(shape, spacing, settings, np.random.default_rng(seed))
+        affine, bends = augmentation._moved_places(shape, spacing, settings, np.random.default_rng(seed))
+        places = affine[:, None] + np.stack(bends)
         moved_mm = (places - still) * np.array(spacing[1:]).reshape(2, 1, 1, 1)
         reached = max(reached, np.abs(moved_mm).max())
         dy, dx = np.gradient(places[0], axis=(1, 2)), np.gradient(places[1], axis=(1, 2))

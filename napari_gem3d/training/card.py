@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import nn
 
 import napari_gem3d
 from napari_gem3d.bundle import ModelBundle
+from napari_gem3d.training.config.describe import on_one_line
 from napari_gem3d.training.config.loading import differences
 from napari_gem3d.training.config.settings import StageSettings, TrainingConfig
 from napari_gem3d.training.data.cache import Cache
@@ -222,7 +222,7 @@ def _settings(config: TrainingConfig) -> str:
     }
     if not changed:
         return "All settings are the defaults.\n\n"
-    listed = yaml.safe_dump(changed, sort_keys=False, default_flow_style=None)
+    listed = "".join(f"{name}: {on_one_line(value)}\n" for name, value in changed.items())
     return f"Settings that differ from the defaults:\n\n```yaml\n{listed}```\n\n"
 
 

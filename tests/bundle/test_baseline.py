@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from napari_gem3d import Volume, make_recipe, read_volume, run_recipe, write_volume
+from napari_gem3d import (
+    LabelMap,
+    Volume,
+    make_edit_recipe,
+    make_recipe,
+    read_label_map,
+    read_volume,
+    run_recipe,
+    write_volume,
+)
 from napari_gem3d.bundle import load_bundle, save_bundle
 from napari_gem3d.bundle.conditioning import Conditions, condition_channels
 from napari_gem3d.cli.main import main
@@ -87,3 +96,19 @@ def test_the_command_line_says_that_it_is_the_baseline(tiny_patient, baseline, t
     paths = ["--mask", tiny_patient.labels, "--informed", tiny_patient.scan, "--model", baseline]
     assert main([str(part) for part in ("generate", *paths, "--seed", 1, "--out", tmp_path / "out.nii.gz")]) == 0
     assert "plain is a baseline without informed slice (Make-A-Volume)" in capsys.readouterr().err
+
+
+def test_a_local_edit_works_with_the_baseline_too(tiny_patient, baseline, tmp_path):
+    labels = read_label_map(tiny_patient.labels)
+    edited = labels.voxels.copy()
+    edited[12:15, 15:19, 14:18] = 1
+    after = tmp_path / "after.nii.gz"
+    write_volume(LabelMap(edited, labels.affine), after)
+    recipe = make_edit_recipe(tiny_patient.scan, tiny_patient.labels, after, model=baseline, margin_mm=4, seed=1)
+    written = run_recipe(recipe, tmp_path / "out.nii.gz")
+    assert written is not None
+    drawn, scan = read_volume(written).voxels, read_volume(tiny_patient.scan).voxels
+    far = np.ones(scan.shape, bool)
+    far[12 - 4 : 15 + 4, 15 - 4 : 19 + 4, 14 - 4 : 18 + 4] = False
+    np.testing.assert_array_equal(drawn[far], scan[far])
+    assert (drawn[13, 16:18, 15:17] != scan[13, 16:18, 15:17]).any()

@@ -162,6 +162,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(
     assert weights(folder) == weights(finished)
 
 
+@pytest.mark.slow
 def test_a_stage_trained_anew_keeps_the_networks_that_still_fit(finished: Path, dataset: Path, tmp_path: Path) -> None:
     before = weights(finished)
     for stage, options, kept, same in (
@@ -179,6 +180,7 @@ def test_a_stage_trained_anew_keeps_the_networks_that_still_fit(finished: Path, 
         load_bundle(folder / "bundle")
 
 
+@pytest.mark.slow
 def test_what_no_longer_fits_is_trained_anew_and_only_that(
     copy: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,6 +233,7 @@ def test_a_vae_from_elsewhere_is_used_as_it_is_and_the_plan_follows(
     assert bundle.slice_unet.in_channels == 3 + condition_channels(bundle.plan)
 
 
+@pytest.mark.slow
 def test_another_vae_than_the_cache_was_made_for_is_told(
     copy: Path, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -309,6 +312,7 @@ def test_the_bundle_of_a_run_generates_on_the_command_line(finished: Path, datas
         assert drawn.voxels.std() > 0
 
 
+@pytest.mark.slow
 def test_a_bundle_that_fails_its_check_does_not_replace_the_one_that_is_there(
     copy: Path, dataset: Path, tiny: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

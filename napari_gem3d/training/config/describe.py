@@ -31,10 +31,10 @@ def _lines(model: type[BaseModel], values: Mapping[str, Any], indent: str) -> It
             yield f"{indent}{key}:"
             yield from _lines(group, values[key], indent + "  ")
         else:
-            yield f"{indent}{key}: {_scalar(values[key])}"
+            yield f"{indent}{key}: {on_one_line(values[key])}"
 
 
-def _scalar(value: Any) -> str:
-    """A value in YAML on one line."""
+def on_one_line(value: Any) -> str:
+    """A value in YAML, a list with its brackets."""
     text = yaml.safe_dump(value, default_flow_style=True, width=10_000).strip()
     return text.removesuffix("...").strip()

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from napari_gem3d.cli.progress import INTERRUPTED
 from napari_gem3d.errors import InputError
+from napari_gem3d.training.loop.launch import start_processes
 
 PROGRAM = "napari-gem3d-train"
 _STAGES = {
@@ -102,7 +103,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        return _settings(options) if options.stage == "settings" else _train(options)
+        if options.stage == "settings":
+            return _settings(options)
+        if arguments is None:
+            start_processes("napari_gem3d.cli.train", sys.argv[1:])
+        return _train(options)
     except InputError as error:
         _complain(str(error))
         return 2

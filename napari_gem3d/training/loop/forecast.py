@@ -29,7 +29,7 @@ def _parameters(state: State) -> str:
     modules, share = modules_of(state.stage), state.share
     every = sum(p.numel() for module in modules for p in module.parameters())
     learn = sum(p.numel() for module in modules for p in learning(module))
-    parts = [f"{share.batch} samples"]
+    parts = ["1 sample" if share.batch == 1 else f"{share.batch} samples"]
     parts += [f"{share.accumulation} micro steps"] if share.accumulation > 1 else []
     parts += [f"{share.processes} processes"] if share.processes > 1 else []
     total = f" = {share.effective}" if len(parts) > 1 else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from napari_gem3d.errors import InputError
 
@@ -53,7 +54,9 @@ def _asked_of_accelerate() -> tuple[int | None, int]:
 
     for parent in psutil.Process().parents():
         words = parent.cmdline()
-        if "launch" in words[1:4]:
-            options, _ = launch_command_parser().parse_known_args(words[words.index("launch") + 1 :])
-            return options.num_processes, options.num_machines or 1
+        for place, word in enumerate(words[:5], start=1):
+            by_command = word == "launch" and "accelerate" in words[place - 2]
+            if by_command or word == "accelerate.commands.launch" or Path(word).stem == "accelerate-launch":
+                options, _ = launch_command_parser().parse_known_args(words[place:])
+                return options.num_processes, options.num_machines or 1
     return None, 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -134,7 +135,7 @@ class _Loop:
         self.accelerator = Accelerator(
             cpu=on_processor,
             mixed_precision="no",
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
+            kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
         )
         self.moments: list[_Moment] = []
         self.clock = self.saved_at = 0.0
@@ -169,6 +170,8 @@ class _Loop:
         self.longest = max(_LONGEST_STEP_S, _LONGEST_STEP * self.pace)
         for line in forecast(state, trial):
             self.say(line)
+        # Of the kernels of 1 × 1 convolutions, where both layouts are the same bytes.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         self.objective = self.accelerator.prepare_model(self.stage.objective, device_placement=False)
         self.adversary = None
         if self.stage.adversary is not None:
@@ -180,7 +183,8 @@ class _Loop:
             with reports:
                 while self.progress < 1 and not stopped:
                     stopped = self._step(stop, reports)
-                self._save(reports)
+                reports.entry(state.history.last)
+                self._save()
         finally:
             # Here, not when it is collected: loading processes are told to end while they can still listen.
             self.feed = None
@@ -208,7 +212,7 @@ class _Loop:
         self.moments.append(moment)
         if validates or stops or saves or len(self.moments) >= self.readings:
             # Before the step: what is not a number must never reach the weights that are saved.
-            self._read(reports)
+            self._read()
         self._update(moment)
         moment.elapsed = time.perf_counter() - started
         self.clock += min(moment.elapsed, self.longest)
@@ -217,7 +221,7 @@ class _Loop:
         if validates:
             self._validate(reports)
         if saves and not ends and not stops:
-            self._save(reports)
+            self._save()
         return stops > 0
 
     def _gradients(self) -> _Moment:
@@ -286,7 +290,7 @@ class _Loop:
         state.step += 1
         moment.step, moment.seconds = state.step, state.seconds
 
-    def _read(self, reports: Reports) -> None:
+    def _read(self) -> None:
         """Turn the figures of the last steps into numbers, means over all processes."""
         table = torch.stack([moment.values for moment in self.moments]).double().cpu()
         means = torch.tensor(processes.total(table.flatten().tolist())).view(table.shape) / processes.count()
@@ -343,7 +347,7 @@ class _Loop:
             state.ema.restore(state.parameters)
             set_generators(states)
 
-    def _save(self, reports: Reports) -> None:
+    def _save(self) -> None:
         """Write checkpoint and history, in the main process."""
         self.saved_at = self.clock
         if processes.is_main():

@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from napari_gem3d.training.loop.history import History, draw_history
 from napari_gem3d.training.loop.state import State
 
-_NOT_SCALARS = ("step", "steps", "minutes", "validated")
-_NOT_IN_LINES = (*_NOT_SCALARS, "learning_rate", "seconds_per_step", "data_seconds", "gradient_norm")
+_NOT_SCALARS = ("step", "steps", "minutes", "validated", "data_seconds")
+_NOT_IN_LINES = (*_NOT_SCALARS, "learning_rate", "seconds_per_step", "gradient_norm")
 
 
 def duration(seconds: float) -> str:
@@ -25,7 +25,7 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
-    if minutes < 90:
+    if minutes < 60:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     if hours < 48:

@@ -105,16 +105,16 @@ class CurveStage:
 _TINY = {"steps": 12, "batch": 4, "warmup_steps": 3, "validate_every": 5, "checkpoint_minutes": 1e-9, "ema_decay": 0.9}
 
 
+def make_stage(dropout: float = 0.0, judged: bool = False, precision: str = "float32", **changes: Any) -> CurveStage:
+    """The stage with other settings than the usual; the same weights every time."""
+    torch.manual_seed(3)
+    settings = StageSettings.model_validate(_TINY | changes)
+    return CurveStage(settings, Fit(dropout), Judge() if judged else None, precision)
+
+
 @pytest.fixture
 def curve() -> Callable[..., CurveStage]:
-    """Makes the stage with other settings than the usual; the same weights every time."""
-
-    def make(dropout: float = 0.0, judged: bool = False, precision: str = "float32", **changes: Any) -> CurveStage:
-        torch.manual_seed(3)
-        settings = StageSettings.model_validate(_TINY | changes)
-        return CurveStage(settings, Fit(dropout), Judge() if judged else None, precision)
-
-    return make
+    return make_stage
 
 
 @pytest.fixture(autouse=True)

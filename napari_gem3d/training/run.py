@@ -216,7 +216,7 @@ class TrainingRun:
                 "first, or give one with --vae."
             )
         vae = own or start_vae(self.config, self.say)
-        stage = VAEStage(vae.requires_grad_(True), self.config.vae, self.cache, self.device, self.precision)
+        stage = VAEStage(vae.requires_grad_(True), self.config.vae, self.cache, self.device, self.precision, self.say)
         if not self._train(stage, action):
             return False
         once(lambda: self._keep_vae(vae, plan))
@@ -240,7 +240,8 @@ class TrainingRun:
         latents = plan.latents if before is None else before.plan.latents
         fresh = self.config.vae.train_encoder or len(latents.mean) != vae.latent_channels
         if fresh:
-            mean, std = (tuple(round(v, 5) for v in values) for values in latent_statistics(self.cache, vae))
+            statistics = latent_statistics(self.cache, vae, self.precision)
+            mean, std = (tuple(round(value, 5) for value in values) for values in statistics)
             latents = plan.latents.model_copy(update={**latent_geometry_of(vae), "mean": mean, "std": std})
         plan = plan.model_copy(update={"latents": latents})
         vae.set_latent_statistics(latents.mean, latents.std)

@@ -187,7 +187,8 @@ class DenoisingSettings(StageSettings):
     timestep_weighting: Literal["uniform", "published", "min_snr"] = Field(
         "uniform",
         description="How timesteps count: all equally; drawn with the published weight 2000 − t (of 1000 steps: low "
-        "noise slightly preferred); or drawn equally with the loss weighted by min-SNR.",
+        "noise slightly preferred); or drawn equally with the loss weighted by min-SNR (with zero terminal SNR the "
+        "last timestep then weighs nothing).",
     )
     min_snr_gamma: float = Field(5.0, gt=0, description="Signal-to-noise ratio at which min_snr cuts the weight.")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from napari_gem3d.errors import InputError
 
@@ -69,3 +71,17 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
     if precision in _HALVES:
         return torch.autocast(device.type, _HALVES[precision])
     return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def autocast_to_learn(precision: str, device: torch.device) -> Iterator[None]:
+    """Run networks in this precision for a loss whose gradients are wanted.
+
+    On a processor in bfloat16, the gradients of PyTorch's fused attention are slow for the few tokens of a window: with
+    the plain product a step of the volume U-Net is a quarter faster, and as accurate.
+    """
+    with contextlib.ExitStack() as context:
+        if device.type == "cpu" and precision == "bfloat16":
+            context.enter_context(sdpa_kernel(SDPBackend.MATH))
+        context.enter_context(autocast(precision, device))
+        yield

@@ -15,8 +15,8 @@ from napari_gem3d.grid import Grid
 from napari_gem3d.labels import Label, LabelMap
 from napari_gem3d.volume import Volume, resample
 
-# The U-Nets halve the latent grid twice; a box grown beyond the plan's size stays divisible all the way down.
-_LEVELS_FACTOR = 4
+# How often U-Nets halve the latent grid, at least and at most.
+_HALVINGS = (2, 4)
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,8 @@ def _body_of(
     if body is None:
         which = f"The label map {mask.source}" if mask.source else "The label map"
         raise InputError(
-            f"{which} does not say where the {label.name} is: give a map with label {label.value} ({label.name}), or the "
-            "patient's scan with --body."
+            f"{which} does not say where the {label.name} is: give a map with label {label.value} ({label.name}), or "
+            "the patient's scan with --body."
         )
     voxels = foreground(body) if known is None else known
     inside = LabelMap(voxels.astype(np.uint8), body.affine, source=body.source)
@@ -184,7 +184,7 @@ def _body_box(plan: Plan, inside: NDArray[np.bool_]) -> tuple[range, tuple[int, 
     start, shape = [slices.start], [len(slices)]
     if plan.framing == "field":
         return slices, (slices.start, 0, 0), (len(slices), inside.shape[1], inside.shape[2])
-    step = plan.latents.factor * _LEVELS_FACTOR
+    step = _step(plan)
     for axis, size in zip((1, 2), plan.size, strict=True):
         where = np.flatnonzero(inside.any(axis=(0, 3 - axis)))
         low, high = int(where[0]), int(where[-1])
@@ -196,6 +196,14 @@ def _body_box(plan: Plan, inside: NDArray[np.bool_]) -> tuple[range, tuple[int, 
         start.append((low + high + 1) // 2 - length // 2)
         shape.append(length)
     return slices, (start[0], start[1], start[2]), (shape[0], shape[1], shape[2])
+
+
+def _step(plan: Plan) -> int:
+    """What rows and columns must be a multiple of, voxels: the plan's own are, whatever the depth of its U-Nets."""
+    latents = [size // plan.latents.factor for size in plan.size]
+    least, most = _HALVINGS
+    fitting = [n for n in range(least, most + 1) if all(length % 2**n == 0 for length in latents)]
+    return int(plan.latents.factor * 2 ** max(fitting, default=least))
 
 
 def prepare_scan(

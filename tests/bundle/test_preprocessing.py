@@ -77,6 +77,15 @@ def test_a_body_beyond_the_size_grows_the_box_instead_of_cutting_it() -> None:
     assert (case.labels > 0).sum() == (voxels > 0).sum()
 
 
+def test_a_grown_box_still_fits_networks_as_deep_as_the_size_tells() -> None:
+    scan, mask = _patient()
+    voxels = scan.voxels.copy()
+    voxels[10, 5:75, 40] = 500
+    for size, rows in (((32, 32), 96), ((64, 64), 128)):
+        plan = PLAN.model_copy(update={"size": size})
+        assert prepare_labels(plan, mask, scan.with_voxels(voxels)).box.shape[1] == rows
+
+
 def test_unknown_label_values_are_refused() -> None:
     scan, mask = _patient()
     with pytest.raises(InputError, match="value 7"):

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 
-from napari_gem3d.device import autocast
+from napari_gem3d.device import autocast_to_learn
 from napari_gem3d.errors import InputError
 from napari_gem3d.sampling.memory import is_out_of_memory
 from napari_gem3d.training.loop import processes, schedule
@@ -255,12 +255,12 @@ class _Loop:
                 if micro < parts - 1:  # processes exchange gradients once a step
                     for module in (self.objective, self.adversary):
                         quiet.enter_context(self.accelerator.no_sync(module))
-                with autocast(stage.precision, stage.device):
+                with autocast_to_learn(stage.precision, stage.device):
                     outcome = self.objective(batch, state.step)
                 state.scaler.scale(outcome.loss / parts).backward()
                 figures = {"loss": outcome.loss.detach(), **outcome.figures}
                 if self.adversary is not None:
-                    with autocast(stage.precision, stage.device):
+                    with autocast_to_learn(stage.precision, stage.device):
                         judged = self.adversary(batch, outcome.made.detach())
                     state.scaler.scale(judged / parts).backward()
                     figures["discriminator"] = judged.detach()

@@ -11,7 +11,7 @@ import torch
 from accelerate.utils.memory import clear_device_cache
 from torch import Tensor, nn
 
-from napari_gem3d.device import autocast
+from napari_gem3d.device import autocast_to_learn
 from napari_gem3d.errors import InputError
 from napari_gem3d.sampling.memory import is_out_of_memory
 from napari_gem3d.training.loop import processes
@@ -141,11 +141,11 @@ def _drop_gradients(stage: Stage) -> None:
 
 
 def _forward_backward(stage: Stage, batch: object, step: int) -> None:
-    with autocast(stage.precision, stage.device):
+    with autocast_to_learn(stage.precision, stage.device):
         outcome = stage.objective(batch, step)
     outcome.loss.backward()
     if stage.adversary is not None:
-        with autocast(stage.precision, stage.device):
+        with autocast_to_learn(stage.precision, stage.device):
             judged = stage.adversary(batch, outcome.made.detach())
         judged.backward()
     if stage.device.type == "cuda":

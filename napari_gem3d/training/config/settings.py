@@ -123,7 +123,7 @@ class StageSettings(Settings):
     keep_checkpoints: int = Field(2, ge=1, description="Checkpoints that are kept, the newest.")
     validate_every: int = Field(500, ge=1, description="Steps between validations, each with a picture.")
     volume_every: int = Field(
-        0, ge=0, description="Validations between sample volumes in TensorBoard (three planes); 0 for none."
+        4, ge=0, description="Validations between sample volumes (a held-out patient in three planes); 0 for none."
     )
     workers: int | None = Field(
         None, ge=0, description="Processes that load data beside each training process; null is 0 on cpu, 4 on cuda."

@@ -26,10 +26,10 @@ _PUBLISHED_TRAINING = {
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Two processor cores and about three hours; the U-Nets of models/brain-flair were made with these.
+    # Two processor cores and about four hours; models/brain-flair was made with these, in two sessions.
     "laptop": {
         "schedule": {"slice_correlation": 0.9},
-        "vae": {"steps": 20_000, "minutes": 70},
+        "vae": {"steps": 20_000, "minutes": 70, "texture_weight": 0.5},
         "slice": {"steps": 20_000, "minutes": 63, "batch": 16, "learning_rate": 5e-4, "ema_decay": 0.9995},
         "volume": {"steps": 6_000, "minutes": 30, "learning_rate": 5e-4},
         "position": {"steps": 20_000, "minutes": 80, "ema_decay": 0.9995},

@@ -55,13 +55,16 @@ class NoiseSchedule(Part):
     )
     set_alpha_to_one: bool = Field(True, description="DDIM ends at clean latents, not at the level of timestep 0.")
     slice_correlation: float = Field(
-        0.0, ge=0, lt=1, description="Correlation of the noise of neighbouring slices, an AR(1) process along the axis."
+        0.0, ge=0, lt=1, description="Correlation ρ of the noise of neighbouring slices, in windows and volumes."
+    )
+    slice_decay: Literal["exponential", "gaussian"] = Field(
+        "exponential", description="Correlation of the noise of slices that are d apart: ρ ^ d, or ρ ^ d²."
     )
 
     def diffusers_config(self) -> dict[str, Any]:
         """Keyword arguments that every ``diffusers`` scheduler of this process shares."""
         return {
-            **self.model_dump(exclude={"slice_correlation", "set_alpha_to_one"}),
+            **self.model_dump(exclude={"slice_correlation", "slice_decay", "set_alpha_to_one"}),
             "steps_offset": 1 if self.timestep_spacing == "leading" else 0,
         }
 

@@ -151,7 +151,10 @@ class Propagation:
             Whether their new slices in `latents` are final; told once, after their last step.
         """
         self._generator.manual_seed(self.sampling.seed)
-        noise = correlated_noise(self.latents.shape, self.plan.schedule.slice_correlation, generator=self._generator)
+        schedule, generator = self.plan.schedule, self._generator
+        noise = correlated_noise(
+            self.latents.shape, schedule.slice_correlation, generator=generator, decay=schedule.slice_decay
+        )
         self._noise = noise.to(self.latents.device)
         for batch in batches(self.windows):
             yield from self._finish(batch, cancel)
@@ -215,6 +218,7 @@ class Propagation:
             schedule.slice_correlation,
             len(batch),
             levels,
+            schedule.slice_decay,
         )
 
     def _condition(self, window: Window) -> Tensor:

@@ -196,6 +196,7 @@ def denoise(
     correlation: float = 0.0,
     windows: int = 1,
     known_levels: Sequence[tuple[float, float]] | None = None,
+    decay: str = "exponential",
 ) -> Iterator[Tensor]:
     """Denoise windows of slices step by step; the caller may stop between any two.
 
@@ -216,9 +217,10 @@ def denoise(
         slices that are given and stay as they are, 0 for what is free, between them on the soft margin of an edit.
     generator
         For the fresh noise of DDIM with eta > 0, drawn on the processor.
-    correlation, windows
-        Of neighbouring slices in that noise, and how many windows they belong to; see `correlated_noise`. Independent
-        noise at every step would undo what correlated noise at the start does against streaks.
+    correlation, windows, decay
+        Of neighbouring slices in that noise, how many windows they belong to, and how it goes on; see
+        `correlated_noise`. Independent noise at every step would undo what correlated noise at the start does
+        against streaks.
     known_levels
         From `published_known_levels`, to show the network what is known at those levels; by default at the level
         that the solver has reached.
@@ -230,7 +232,7 @@ def denoise(
     """
 
     def fresh() -> Tensor:
-        return correlated_noise(noise.shape, correlation, windows, generator).to(noise)
+        return correlated_noise(noise.shape, correlation, windows, generator, decay).to(noise)
 
     alpha, sigma = solver.levels[0]
     # What is known starts noised to the first level with its own noise, all else as noise alone.

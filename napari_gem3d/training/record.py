@@ -137,7 +137,7 @@ def stage_settings(config: TrainingConfig, stage: str) -> dict[str, Any]:
         "position": ("position.", "schedule."),
     }[stage]
     # Only windows have neighbouring slices, whose noise correlates.
-    without = set() if stage == "volume" else {"schedule.slice_correlation"}
+    without = set() if stage == "volume" else {"schedule.slice_correlation", "schedule.slice_decay"}
     return {
         name: value
         for name, value in flattened(config).items()

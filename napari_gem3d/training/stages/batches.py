@@ -132,14 +132,16 @@ class LatentSource(ABC):
         variant: int,
         window: range,
         conditions: Tensor | None = None,
-        correlation: float = 0.0,
     ) -> LatentBatch:
         """A window of a patient with noise and one timestep."""
         latents = _tensor(patient.latents.read(variant, window))
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        schedule = self.plan.schedule
         return LatentBatch(
             latents=latents,
-            noise=correlated_noise(latents.shape, correlation, generator=generator),
+            noise=correlated_noise(
+                latents.shape, schedule.slice_correlation, generator=generator, decay=schedule.slice_decay
+            ),
             timesteps=torch.full((len(window),), self.timesteps.draw(rng)),
             conditions=latents[:, :0] if conditions is None else conditions,
             positions=_positions(patient, window),
@@ -223,7 +225,7 @@ class WindowSource(InformedSource):
         at_edge = rng.random() < self.settings.edge_share
         informed = window[int(rng.choice([0, -1]))] if at_edge else int(rng.choice(window))
         conditions = self._conditions(rng, patient, variant, window, informed)
-        return self._noised(rng, patient, variant, window, conditions, self.plan.schedule.slice_correlation)
+        return self._noised(rng, patient, variant, window, conditions)
 
 
 class PositionSource(LatentSource):

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from benchmarks.plot import Panel, draw_panels
 from benchmarks.report import replace_section, table
 from napari_gem3d.evaluation.frechet import PLANES, frechet_distance, slice_features
+from napari_gem3d.evaluation.pairs import upright
 from napari_gem3d.evaluation.similarity import in_real_units, ms_ssim
 from napari_gem3d.io import read_volume
 from napari_gem3d.sampling.job import run_recipe
 from napari_gem3d.sampling.recipe import make_recipe
-from napari_gem3d.volume import resample
 
 _SETTING = re.compile(r"(?P<solver>[a-z+]+)-(?P<steps>\d+)-(?P<eta>[\d.]+)$")
 
@@ -78,8 +78,7 @@ def generate(data: Path, volumes: Path, setting: Setting, model: str) -> None:
 
 
 def _voxels(path: Path) -> NDArray[Any]:
-    volume = read_volume(path)
-    return resample(volume, volume.grid.canonical(), order=0).voxels
+    return upright(read_volume(path))
 
 
 def judge(data: Path, volumes: Path, setting: Setting) -> dict[str, Any]:

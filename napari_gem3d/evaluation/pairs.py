@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import read_label_map, read_volume
-from napari_gem3d.volume import resample
+from napari_gem3d.volume import Volume, resample
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd")
 _CHANNEL = "_0000"
@@ -37,8 +37,8 @@ class Pair:
         InputError
             If a file cannot be read, the grids differ, or the background of the real scan is not 0.
         """
-        real = canonical(self.real)
-        made, scan = canonical(self.made), read_volume(self.real)
+        scan = _read(self.real)
+        real, made = upright(scan), canonical(self.made)
         if made.shape != real.shape:
             raise InputError(
                 f"{self.made} has {made.shape} voxels and {self.real} {real.shape}; give scans on the same grid."
@@ -57,9 +57,18 @@ def canonical(path: Path) -> NDArray[Any]:
     InputError
         If it cannot be read or has negative voxels, so that its background is not 0.
     """
+    return upright(_read(path))
+
+
+def _read(path: Path) -> Volume:
     volume = read_volume(path)
     if volume.voxels.min() < 0:
         raise InputError(f"{path} has negative voxels; evaluate compares MR scans whose background is 0.")
+    return volume
+
+
+def upright(volume: Volume) -> NDArray[Any]:
+    """Voxels (Z, Y, X) of a volume in RAS axes, not interpolated."""
     return resample(volume, volume.grid.canonical(), order=0).voxels
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -55,3 +57,12 @@ def replace_section(page: Path, heading: str, body: str) -> None:
         text = f"{text.rstrip()}\n\n{section}"
     with replacing(page) as temporary:
         temporary.write_text(text.rstrip() + "\n", encoding="utf-8")
+
+
+def publish(results: dict[str, Any], text: str, out: Path | None, page: Path | None, heading: str) -> None:
+    """Print a report; write the results to `out` as JSON and the report to its section of `page`, where given."""
+    print(text)
+    if out:
+        out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if page:
+        replace_section(page, heading, text)

@@ -8,7 +8,6 @@ Needs an idle machine. The variants take turns, so that what drifts does so for 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 from benchmarks.cases import make_job
 from benchmarks.measure import command_to_first_slices, in_a_process, timed_run
 from benchmarks.published import published_volume
-from benchmarks.report import machine, replace_section, table
+from benchmarks.report import machine, publish, table
 from napari_gem3d.bundle import ModelBundle, load_bundle
 
 SLICES = (16, 46, 76, 136)
@@ -133,12 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results["growth"] = growth(options.model, slices, sizes, steps)
     results["first"] = median(run["first"] for run in results["growth"][: len(slices)])
     results["command"] = command_to_first_slices(bundle, options.model, slices[-1])
-    text = describe(results)
-    print(text)
-    if options.out:
-        options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    if options.write_docs:
-        replace_section(options.write_docs, "Results", text)
+    publish(results, describe(results), options.out, options.write_docs, "Results")
 
 
 if __name__ == "__main__":

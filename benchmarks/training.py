@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.cases import write_cache
 from benchmarks.measure import in_a_process, peak_mb
-from benchmarks.report import machine, replace_section, table
+from benchmarks.report import machine, publish, table
 from benchmarks.training_steps import PARTS, WindowStep, time_loop
 from napari_gem3d.bundle import ModelBundle, load_bundle, save_bundle
 from napari_gem3d.bundle.conditioning import condition_channels
@@ -221,12 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         bundle = published_small(bundle)
     with TemporaryDirectory() as folder:
         results = measure(bundle, Path(folder), config, options)
-    text = describe(results)
-    print(text)
-    if options.out:
-        options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    if options.write_docs:
-        replace_section(options.write_docs, "Training", text)
+    publish(results, describe(results), options.out, options.write_docs, "Training")
 
 
 def measure(bundle: ModelBundle, run: Path, config: TrainingConfig, options: argparse.Namespace) -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""The shell command that generates a recipe's volume again."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+from napari_gem3d.bundle.preprocessing import canonical_grid
+from napari_gem3d.io import read_label_map
+from napari_gem3d.io.slices import is_slice
+from napari_gem3d.sampling.recipe import GENERATED, InputFile, Recipe
+
+
+def recipe_command(recipe: Recipe, out: Path | str) -> list[str]:
+    """The arguments of ``napari-gem3d`` that make the same recipe, and so the same voxels, with the same versions.
+
+    Parameters
+    ----------
+    recipe
+        Its files are named by absolute paths, so that the command works in any folder.
+    out
+        The file that the command writes.
+
+    Raises
+    ------
+    InputError
+        If the informed slice comes from no volume and the label map, whose height says at which position it was
+        taken, cannot be read.
+    """
+    inputs = _edit_inputs(recipe) if recipe.task == "edit" else _whole_inputs(recipe)
+    drawn = {
+        "--model": _model(recipe),
+        "--steps": recipe.steps,
+        "--solver": recipe.solver,
+        "--eta": recipe.eta,
+        "--seed": recipe.seed,
+        "--device": recipe.device,
+        "--precision": recipe.precision,
+    }
+    arguments = {**inputs, **drawn, "--out": Path(out).absolute()}
+    words = [word for option, value in arguments.items() for word in (option, str(value))]
+    command = "edit" if recipe.task == "edit" else "generate"
+    return ["napari-gem3d", command, *words, *(["--compile"] if recipe.compiled else [])]
+
+
+def shell_line(words: list[str]) -> str:
+    """Words of a command as one line for the shell of this system, quoted where needed."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def _whole_inputs(recipe: Recipe) -> dict[str, object]:
+    informed = None if recipe.informed is None else _absolute(recipe.informed)
+    options: dict[str, object] = {"--mask": _absolute(recipe.mask), "--informed": informed or GENERATED}
+    if informed is None or is_slice(informed):
+        height = canonical_grid(recipe.plan, read_label_map(_absolute(recipe.mask)).grid).shape[0]
+        options["--position"] = recipe.start / max(height - 1, 1)
+    else:
+        options["--slice"] = recipe.informed_slice
+    if recipe.pixel_mm is not None:
+        options["--pixel-mm"] = recipe.pixel_mm
+    if recipe.body is not None:
+        options["--body"] = _absolute(recipe.body)
+    return {**options, "--known-level": recipe.known_level}
+
+
+def _edit_inputs(recipe: Recipe) -> dict[str, object]:
+    assert recipe.edit is not None and recipe.informed is not None, "an edit has both"
+    edit = recipe.edit
+    options: dict[str, object] = {
+        "--image": _absolute(edit.image),
+        "--mask": _absolute(recipe.mask),
+        "--edited": _absolute(edit.edited),
+        "--margin": edit.margin_mm,
+    }
+    if not edit.own_neighbours:
+        options |= {"--informed": _absolute(recipe.informed), "--slice": recipe.informed_slice}
+    return options
+
+
+def _absolute(file: InputFile) -> Path:
+    return Path(file.path).absolute()
+
+
+def _model(recipe: Recipe) -> str:
+    """A bundled model by its name, any other by the absolute path of its folder."""
+    folder = Path(recipe.model.folder)
+    return str(folder.absolute()) if (folder / "model.json").is_file() else recipe.model.folder

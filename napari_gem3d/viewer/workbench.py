@@ -16,8 +16,8 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.labels import LabelMap, LabelTable
 from napari_gem3d.viewer.engine import CoreEngine, Engine, LoadedModel, Order
 from napari_gem3d.viewer.layers import apply_table, labels_layer, origin_of
-from napari_gem3d.viewer.orientation import OrientationLetters
 from napari_gem3d.viewer.patients import Patient, find_patients, matching_slice
+from napari_gem3d.viewer.planes.controller import Planes
 from napari_gem3d.viewer.reader import read_layers
 from napari_gem3d.viewer.run import Run
 from napari_gem3d.viewer.samples import SAMPLES, sample_layers
@@ -50,7 +50,7 @@ class Workbench:
         self.viewer = viewer
         self.state = PanelState()
         self.engine: Engine = engine if engine is not None else CoreEngine(session or Session())
-        self.letters = OrientationLetters(viewer)
+        self.planes = Planes(viewer)
         self.runs: list[Run] = []
         self._worker = Worker()
         # Opening a scan must not wait until a generation ends.
@@ -79,7 +79,7 @@ class Workbench:
         layers = self.viewer.layers.events
         for event in (layers.inserted, layers.removed, layers.renamed):
             event.disconnect(self._on_layers)
-        self.letters.close()
+        self.planes.close()
         self._worker.close()
         self._files.close()
 
@@ -172,7 +172,7 @@ class Workbench:
             if run.layer is not None:
                 run.layer.visible = run.patient is patient
         self.viewer.layers.selection.active = patient.mask if patient.mask is not None else patient.image
-        self.letters.show()
+        self.planes.letters.show()
         self.viewer.reset_view(layers=[patient.image])
         self.show_slice(patient, patient.middle_slice())
 

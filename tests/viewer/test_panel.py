@@ -40,7 +40,7 @@ def test_opening_a_scan_makes_it_the_patient(panel, open_scan) -> None:
     assert list(state.mask.features["name"]) == ["background", "edema", "enhancing", "brain"]
     assert panel.patients.list.currentItem().text() == "anna_0000"
     assert panel.patients.about.text().startswith("LPS axes, 1.2 × 1 × 4 mm; shown flipped")
-    assert panel.workbench.letters.letters == {"top": "A", "bottom": "P", "left": "R", "right": "L"}
+    assert panel.workbench.planes.letters.letters == {"top": "A", "bottom": "P", "left": "R", "right": "L"}
     # the view is at the lesion's middle
     assert panel.workbench.current_slice(state.patient) == 8
 

@@ -5,7 +5,7 @@ import pytest
 from napari.layers import Layer
 
 from napari_gem3d.viewer.layers import image_layer
-from napari_gem3d.viewer.orientation import OrientationLetters, edge_letters
+from napari_gem3d.viewer.planes.orientation import OrientationLetters, edge_letters
 from napari_gem3d.volume import Volume
 
 

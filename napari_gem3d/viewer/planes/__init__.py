@@ -1,0 +1,1 @@
+"""Axial, coronal and sagittal planes with one crosshair, what may be read off them, and how they look."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+from napari.layers import Layer
 from psygnal import Signal
 
-from napari_gem3d.viewer.planes.orientation import OrientationLetters
+from napari_gem3d.viewer.pace import Pace
+from napari_gem3d.viewer.planes.orientation import OrientationLetters, plane_order
+from napari_gem3d.viewer.planes.pane import Pane
 from napari_gem3d.viewer.planes.state import PlanesState, Point
+from napari_gem3d.viewer.planes.twins import is_mirrored, unwrapped
 
 
 class Planes:
-    """Keeps the views cut at one point, the crosshair.
+    """Keeps the views cut at one point, the crosshair, and showing the same layers.
 
     A view's slider is linked along the axes it does not display. Along those it does display nothing has to be cut,
     so its own point there means nothing: read `focus`.
@@ -28,6 +33,8 @@ class Planes:
         Where the crosshair is and how the planes are arranged.
     letters
         R/L, A/P, S/I of the main canvas.
+    panes
+        The planes beside the main canvas, none until `open_panes`.
     """
 
     models_changed = Signal(tuple)
@@ -36,12 +43,18 @@ class Planes:
         self.viewer = viewer
         self.state = PlanesState()
         self.letters = OrientationLetters(viewer)
-        dims = viewer.dims.events
-        self._events = (dims.point, dims.current_step, dims.order, dims.ndisplay, dims.range)
-        for event in self._events:
-            event.connect(self._on_dims)
+        self.panes: tuple[Pane, ...] = ()
+        self._links: list[tuple[Any, Any]] = []
+        self._dirty: dict[int, Layer] = {}
+        self._refreshing = False
+        self._pace = Pace(self._refresh)
+        self._link(viewer)
+        layers = viewer.layers.events
+        self._layer_events = (layers.inserted, layers.removed, layers.reordered, viewer.layers.selection.events.active)
+        for event in self._layer_events:
+            event.connect(self._on_layers)
         self.state.events.focus.connect(self._on_focus)
-        self._on_dims()
+        self._on_dims(viewer)
 
     @property
     def focus(self) -> Point:
@@ -51,7 +64,13 @@ class Planes:
     @property
     def models(self) -> tuple[Any, ...]:
         """The viewer models of all canvases, the main one first; `models_changed` tells when one comes or goes."""
-        return (self.viewer,)
+        return (self.viewer, *(pane.model for pane in self.panes))
+
+    @property
+    def axis(self) -> int:
+        """What the main canvas is cut along: 0 axial, 1 coronal, 2 sagittal."""
+        dims = self.viewer.dims
+        return int(dims.order[-3]) - (dims.ndim - 3) if dims.ndim >= 3 else 0
 
     def look_at(self, point: Sequence[float]) -> None:
         """Move the crosshair, and with it all planes, to a point in world mm (z, y, x), or to the nearest one there is.
@@ -68,37 +87,126 @@ class Planes:
             point = [min(max(float(p), float(r.start)), float(r.stop)) for p, r in zip(point, ranges, strict=True)]
         self.state.focus = (float(point[0]), float(point[1]), float(point[2]))
 
-    def close(self) -> None:
-        """Let go of the viewer."""
-        for event in self._events:
-            event.disconnect(self._on_dims)
-        self.letters.close()
-
-    def _hidden(self) -> list[tuple[int, int]]:
-        """Spatial axes that the main view is cut along, as (index among z, y, x; index among the viewer's axes)."""
+    def show_plane(self, axis: int) -> None:
+        """Put a plane (0 axial, 1 coronal, 2 sagittal) on the main canvas; the others take the remaining ones."""
         dims = self.viewer.dims
         first = dims.ndim - 3
-        return [(axis - first, axis) for axis in dims.not_displayed if axis >= first >= 0]
+        if first >= 0:
+            dims.ndisplay = 2
+            dims.order = (*range(first), *(first + other for other in plane_order(axis)))
 
-    def _on_dims(self, event: Any = None) -> None:
-        """Follow the viewer's own sliders; an axis that has just been hidden is cut at the crosshair."""
-        dims = self.viewer.dims
+    def open_panes(self) -> None:
+        """Have the two planes that the main canvas does not show; nothing happens if they are there."""
+        if self.panes:
+            return
+        axes = [axis for axis in range(3) if axis != self.axis]
+        self.panes = tuple(Pane(axis, self.mark) for axis in axes)
+        for pane in self.panes:
+            self._link(pane.model)
+        self._on_layers()
+        for pane in self.panes:
+            pane.letters.show()
+        self.models_changed.emit(self.models)
+
+    def close_panes(self) -> None:
+        """Leave the main canvas alone."""
+        panes, self.panes = self.panes, ()
+        for pane in panes:
+            self._unlink(pane.model)
+            pane.close()
+        if panes:
+            self._dirty.clear()
+            self.models_changed.emit(self.models)
+
+    def mark(self, layer: Layer) -> None:
+        """Have a layer of any plane drawn again soon: its voxels changed in place."""
+        if not self._refreshing:
+            self._dirty[id(layer)] = layer
+            self._pace.ask()
+
+    def refresh_now(self) -> None:
+        """Draw at once what waits for it."""
+        self._pace.now()
+
+    def close(self) -> None:
+        """Let go of the viewer."""
+        self.close_panes()
+        self._pace.stop()
+        self._unlink(self.viewer)
+        for event in self._layer_events:
+            event.disconnect(self._on_layers)
+        self.letters.close()
+
+    # --- layers ------------------------------------------------------------------------------------------------
+
+    def _on_layers(self, event: Any = None) -> None:
+        """Follow the main viewer's list: what is in it, in which order, and which layer is active."""
+        if not self.panes:
+            return
+        layers = [unwrapped(layer) for layer in self.viewer.layers if is_mirrored(layer)]
+        active = unwrapped(self.viewer.layers.selection.active)
+        self._refreshing = True  # new copies are drawn by being new
+        try:
+            for pane in self.panes:
+                pane.follow(layers, active)
+        finally:
+            self._refreshing = False
+        self._on_focus()
+
+    def _refresh(self) -> None:
+        dirty, self._dirty = self._dirty, {}
+        self._refreshing = True
+        try:
+            for layer in dirty.values():
+                layer.refresh(extent=False, thumbnail=False, highlight=False)
+        finally:
+            self._refreshing = False
+
+    # --- crosshair ---------------------------------------------------------------------------------------------
+
+    def _link(self, model: Any) -> None:
+        events = model.dims.events
+        callback = partial(self._on_dims, model)
+        for event in (events.point, events.current_step, events.order, events.ndisplay, events.range):
+            event.connect(callback)
+            self._links.append((event, callback))
+
+    def _unlink(self, model: Any) -> None:
+        mine = [(event, callback) for event, callback in self._links if callback.args[0] is model]
+        for event, callback in mine:
+            event.disconnect(callback)
+        self._links = [link for link in self._links if link not in mine]
+
+    def _on_dims(self, model: Any, event: Any = None) -> None:
+        """Follow a view's own sliders; an axis that has just been hidden is cut at the crosshair."""
+        dims = model.dims
         if getattr(event, "type", "") in ("order", "ndisplay"):
+            if model is self.viewer:
+                self._give_out_planes()
             self._on_focus()
             return
         focus = list(self.focus)
-        for spatial, axis in self._hidden():
+        for spatial, axis in _hidden(dims):
             focus[spatial] = float(dims.point[axis])
-        if len(dims.range) >= 3 and not self._inside(focus):
-            self.look_at(focus)
+        if model is self.viewer and len(dims.range) >= 3:
+            self.look_at(focus)  # what is open may have become less
         else:
             self.state.focus = (focus[0], focus[1], focus[2])
 
-    def _inside(self, point: Sequence[float]) -> bool:
-        ranges = self.viewer.dims.range[-3:]
-        return all(r.start <= p <= r.stop for p, r in zip(point, ranges, strict=True))
+    def _give_out_planes(self) -> None:
+        """The planes beside the main canvas are those that it does not show."""
+        if self.viewer.dims.ndisplay == 2:
+            for pane, axis in zip(self.panes, (axis for axis in range(3) if axis != self.axis), strict=False):
+                pane.axis = axis
 
     def _on_focus(self) -> None:
-        hidden = self._hidden()
-        if hidden:
-            self.viewer.dims.set_point([axis for _, axis in hidden], [self.focus[spatial] for spatial, _ in hidden])
+        for model in self.models:
+            hidden = _hidden(model.dims)
+            if hidden:
+                model.dims.set_point([axis for _, axis in hidden], [self.focus[spatial] for spatial, _ in hidden])
+
+
+def _hidden(dims: Any) -> list[tuple[int, int]]:
+    """Spatial axes that a view is cut along, as (index among z, y, x; index among the view's axes)."""
+    first = dims.ndim - 3
+    return [(axis - first, axis) for axis in dims.not_displayed if axis >= first >= 0]

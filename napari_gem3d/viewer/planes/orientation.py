@@ -15,6 +15,18 @@ _COLOUR = "#ffd24a"
 # Vertical and horizontal direction in which world axes increase on the screen. With RAS world axes this shows
 # anterior and superior up, the patient's right on the left of the screen, and anterior on the left in sagittal planes.
 RADIOLOGICAL = ("up", "left")
+# In 3D the third axis has to increase away from the eye with these two, or patients would be their mirror images.
+_RADIOLOGICAL_3D = ("away", *RADIOLOGICAL)
+
+# Planes by the axis (of z, y, x) that they are cut along, with the colours that 3D Slicer has made usual.
+PLANES = ("Axial", "Coronal", "Sagittal")
+PLANE_COLOURS = ("#f5614c", "#7fc65c", "#edd54c")
+
+
+def plane_order(axis: int) -> tuple[int, int, int]:
+    """Order of the axes (z, y, x) for a plane cut along one of them, as napari's `dims.order` wants it."""
+    vertical, horizontal = (other for other in range(3) if other != axis)
+    return axis, vertical, horizontal
 
 
 def edge_letters(displayed: Sequence[int], ndim: int, orientation2d: Sequence[Any]) -> dict[str, str]:
@@ -50,7 +62,7 @@ def _ends(axis: int, ndim: int) -> tuple[str, str]:
 
 
 class OrientationLetters:
-    """Keeps the four letters of a viewer's canvas true.
+    """Keeps the four letters of a viewer's canvas true, and the name of the plane.
 
     Parameters
     ----------
@@ -65,6 +77,8 @@ class OrientationLetters:
             overlay = TextOverlay(position=position, font_size=15, color=_COLOUR, box=False, visible=False)
             viewer.canvas.overlays[f"gem3d_{edge}"] = overlay
             self._overlays[edge] = overlay
+        self._name = TextOverlay(position="top_left", font_size=10, box=False, visible=False)
+        viewer.canvas.overlays["gem3d_plane"] = self._name
         self._shown = False
         for event in (viewer.dims.events.order, viewer.dims.events.ndisplay, viewer.dims.events.ndim):
             event.connect(self._update)
@@ -75,11 +89,16 @@ class OrientationLetters:
         """The letters on the canvas now, by edge; empty in 3D or while no scan is open."""
         return {edge: overlay.text for edge, overlay in self._overlays.items() if overlay.visible}
 
+    @property
+    def name(self) -> str:
+        """Name of the plane on the canvas now, "" in 3D or while no scan is open."""
+        return self._name.text if self._name.visible else ""
+
     def show(self) -> None:
         """Turn the view radiological and show the letters and the scale bar in mm."""
         if not self._shown:
             self._shown = True
-            self._viewer.scene.camera.orientation2d = RADIOLOGICAL
+            self._viewer.scene.camera.orientation = _RADIOLOGICAL_3D
             self._viewer.canvas.overlays.scale_bar.visible = True
         self._update()
 
@@ -89,7 +108,7 @@ class OrientationLetters:
         for event in (dims.events.order, dims.events.ndisplay, dims.events.ndim):
             event.disconnect(self._update)
         self._viewer.scene.camera.events.orientation.disconnect(self._update)
-        for overlay in self._overlays.values():
+        for overlay in (*self._overlays.values(), self._name):
             overlay.visible = False
 
     def _update(self, event: Any = None) -> None:
@@ -101,3 +120,7 @@ class OrientationLetters:
         for edge, overlay in self._overlays.items():
             overlay.text = letters[edge]
             overlay.visible = flat and bool(letters[edge])
+        axis = dims.order[-3] - (dims.ndim - 3) if dims.ndim >= 3 else -1
+        if flat and axis >= 0:
+            self._name.text, self._name.color = PLANES[axis], PLANE_COLOURS[axis]
+        self._name.visible = flat and axis >= 0

@@ -1,0 +1,64 @@
+"""How often the window may be asked to show something new."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from qtpy.QtCore import QTimer
+
+# At most ten refreshes a second. Where one takes long (hundreds of milliseconds in software rendering on a busy
+# machine) fewer, so that at least half of the time stays for the user's own clicks and for the generation.
+REFRESH_MS = 100
+_REST_FACTOR = 2
+
+
+class Pace:
+    """Calls a function when asked to, at most ten times a second, and rests at least as long as the function took.
+
+    Parameters
+    ----------
+    act
+        What to call, on the GUI thread. Several `ask` before it is called are one.
+    milliseconds
+        The shortest time between two calls.
+    """
+
+    def __init__(self, act: Callable[[], None], milliseconds: int = REFRESH_MS) -> None:
+        self._act, self._shortest = act, milliseconds
+        self._asked = self._resting = False
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._awake)
+
+    def ask(self) -> None:
+        """Have the function called soon."""
+        self._asked = True
+        if not self._resting:
+            self._resting = True
+            self._timer.start(0)
+
+    def now(self) -> None:
+        """Call the function at once if it was asked for."""
+        if self._asked:
+            self._asked = False
+            self._act()
+
+    def stop(self) -> None:
+        """Call it no more."""
+        self._timer.stop()
+        self._asked = False
+        self._resting = True
+
+    def _awake(self) -> None:
+        if not self._asked:
+            self._resting = False
+            return
+        begun = time.perf_counter()
+        self.now()
+        # A timer of zero comes after the repaint that the function has asked for.
+        QTimer.singleShot(0, lambda: self._rest(begun))
+
+    def _rest(self, begun: float) -> None:
+        cost = (time.perf_counter() - begun) * 1000
+        self._timer.start(max(self._shortest, round(_REST_FACTOR * cost)))

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from napari_gem3d.io import read_label_map, read_volume, write_volume
     from napari_gem3d.labels import LabelMap, LabelTable
     from napari_gem3d.masks import augment_mask, transform_mask
+    from napari_gem3d.sampling.command_line import recipe_command
     from napari_gem3d.sampling.edit_recipe import make_edit_recipe
+    from napari_gem3d.sampling.export import export_dicom, export_nifti
     from napari_gem3d.sampling.job import generate, replay, run_recipe
     from napari_gem3d.sampling.recipe import Recipe, make_recipe
     from napari_gem3d.sampling.windows import plan_edit_windows, plan_windows
@@ -31,6 +33,8 @@ _HOMES = {
     "Volume": "volume",
     "augment_mask": "masks",
     "bundled_models": "bundle",
+    "export_dicom": "sampling.export",
+    "export_nifti": "sampling.export",
     "generate": "sampling.job",
     "load_bundle": "bundle",
     "make_edit_recipe": "sampling.edit_recipe",
@@ -39,6 +43,7 @@ _HOMES = {
     "plan_windows": "sampling.windows",
     "read_label_map": "io",
     "read_volume": "io",
+    "recipe_command": "sampling.command_line",
     "replay": "sampling.job",
     "resample": "volume",
     "run_recipe": "sampling.job",
@@ -55,6 +60,8 @@ __all__ = [
     "Volume",
     "augment_mask",
     "bundled_models",
+    "export_dicom",
+    "export_nifti",
     "generate",
     "load_bundle",
     "make_edit_recipe",
@@ -63,6 +70,7 @@ __all__ = [
     "plan_windows",
     "read_label_map",
     "read_volume",
+    "recipe_command",
     "replay",
     "resample",
     "run_recipe",

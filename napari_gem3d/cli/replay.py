@@ -15,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, metavar="RECIPE.json", help="the JSON file beside a generated volume")
     parser.add_argument("--out", type=Path, help="NIfTI file to write (default: the recipe's own, replaced)")
     parser.add_argument("--device", help="another device than the recipe's; voxels then differ slightly")
+    parser.add_argument(
+        "--show-command", action="store_true", help="generate nothing; print the command that makes this recipe"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -25,9 +28,14 @@ def run(options: argparse.Namespace) -> int:
     recipe = read_recipe(options.recipe)
     if options.device is not None:
         recipe = recipe.on_device(options.device)
+    out = options.out or result_of(options.recipe)
+    if options.show_command:
+        from napari_gem3d.sampling.command_line import recipe_command, shell_line
+
+        print(shell_line(recipe_command(recipe, out, beside=options.recipe.parent)))
+        return 0
     changed = recipe.changed_versions()
     if changed:
         print(f"napari-gem3d: voxels may differ slightly ({'; '.join(changed)}).", file=sys.stderr)
-    out = options.out or result_of(options.recipe)
     written, interrupted = generate_with_progress(recipe, out, beside=options.recipe.parent)
     return report(written, interrupted, recipe, time.monotonic() - started)

@@ -58,6 +58,15 @@ def read_flat_nifti(path: Path) -> Volume | None:
     return _read_as(image, (shape[0], shape[1], shape[2]), path)
 
 
+def header_description(path: Path) -> str:
+    """What the header of a NIfTI file says that it holds; "" for files that are no NIfTI."""
+    try:
+        header: Any = nib.load(path).header
+        return bytes(header["descrip"]).rstrip(b"\0").decode("utf-8", "replace")
+    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError, KeyError, zlib.error):
+        return ""
+
+
 def _opened(path: Path) -> Any:
     content = file_bytes(path)
     if content.startswith(GZIP_MAGIC):

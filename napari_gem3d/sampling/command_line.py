@@ -10,10 +10,10 @@ from pathlib import Path
 from napari_gem3d.bundle.preprocessing import canonical_grid
 from napari_gem3d.io import read_label_map
 from napari_gem3d.io.slices import is_slice
-from napari_gem3d.sampling.recipe import GENERATED, InputFile, Recipe
+from napari_gem3d.sampling.recipe import GENERATED, Recipe
 
 
-def recipe_command(recipe: Recipe, out: Path | str) -> list[str]:
+def recipe_command(recipe: Recipe, out: Path | str, *, beside: Path | None = None) -> list[str]:
     """The arguments of ``napari-gem3d`` that make the same recipe, and so the same voxels, with the same versions.
 
     Parameters
@@ -22,14 +22,15 @@ def recipe_command(recipe: Recipe, out: Path | str) -> list[str]:
         Its files are named by absolute paths, so that the command works in any folder.
     out
         The file that the command writes.
+    beside
+        Folder of the recipe's file, where relative paths are looked for if the working folder has no such file.
 
     Raises
     ------
     InputError
-        If the informed slice comes from no volume and the label map, whose height says at which position it was
-        taken, cannot be read.
+        If an input is missing or has changed, so that no command could make the same.
     """
-    inputs = _edit_inputs(recipe) if recipe.task == "edit" else _whole_inputs(recipe)
+    inputs = (_edit_inputs if recipe.task == "edit" else _whole_inputs)(recipe, beside)
     drawn = {
         "--model": _model(recipe),
         "--steps": recipe.steps,
@@ -50,37 +51,34 @@ def shell_line(words: list[str]) -> str:
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
-def _whole_inputs(recipe: Recipe) -> dict[str, object]:
-    informed = None if recipe.informed is None else _absolute(recipe.informed)
-    options: dict[str, object] = {"--mask": _absolute(recipe.mask), "--informed": informed or GENERATED}
+def _whole_inputs(recipe: Recipe, beside: Path | None) -> dict[str, object]:
+    informed = None if recipe.informed is None else recipe.informed.found(beside).absolute()
+    mask = recipe.mask.found(beside).absolute()
+    options: dict[str, object] = {"--mask": mask, "--informed": informed or GENERATED}
     if informed is None or is_slice(informed):
-        height = canonical_grid(recipe.plan, read_label_map(_absolute(recipe.mask)).grid).shape[0]
+        height = canonical_grid(recipe.plan, read_label_map(mask).grid).shape[0]
         options["--position"] = recipe.start / max(height - 1, 1)
     else:
         options["--slice"] = recipe.informed_slice
     if recipe.pixel_mm is not None:
         options["--pixel-mm"] = recipe.pixel_mm
     if recipe.body is not None:
-        options["--body"] = _absolute(recipe.body)
+        options["--body"] = recipe.body.found(beside).absolute()
     return {**options, "--known-level": recipe.known_level}
 
 
-def _edit_inputs(recipe: Recipe) -> dict[str, object]:
+def _edit_inputs(recipe: Recipe, beside: Path | None) -> dict[str, object]:
     assert recipe.edit is not None and recipe.informed is not None, "an edit has both"
     edit = recipe.edit
     options: dict[str, object] = {
-        "--image": _absolute(edit.image),
-        "--mask": _absolute(recipe.mask),
-        "--edited": _absolute(edit.edited),
+        "--image": edit.image.found(beside).absolute(),
+        "--mask": recipe.mask.found(beside).absolute(),
+        "--edited": edit.edited.found(beside).absolute(),
         "--margin": edit.margin_mm,
     }
     if not edit.own_neighbours:
-        options |= {"--informed": _absolute(recipe.informed), "--slice": recipe.informed_slice}
+        options |= {"--informed": recipe.informed.found(beside).absolute(), "--slice": recipe.informed_slice}
     return options
-
-
-def _absolute(file: InputFile) -> Path:
-    return Path(file.path).absolute()
 
 
 def _model(recipe: Recipe) -> str:

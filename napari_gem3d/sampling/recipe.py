@@ -101,6 +101,8 @@ class Recipe(_Part):
 
     Attributes
     ----------
+    synthetic
+        Always true: the mark of what lies beside it.
     task
         "whole": a whole volume from a label map; "edit": a scan of which only what a changed label map reaches is
         generated anew.
@@ -135,6 +137,7 @@ class Recipe(_Part):
 
     format: Literal["napari-gem3d recipe"] = "napari-gem3d recipe"
     format_version: Literal[1] = 1
+    synthetic: Literal[True] = True
     task: Literal["whole", "edit"] = "whole"
     mask: InputFile
     informed: InputFile | None

@@ -1,0 +1,159 @@
+"""Passing results on: NIfTI with label maps and recipe beside it, or a DICOM series; never over somebody's scan."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from napari_gem3d.errors import InputError
+from napari_gem3d.io import read_label_map, read_volume, sha256, write_volume
+from napari_gem3d.io.dicom_writing import check_new_folder, write_dicom
+from napari_gem3d.io.nifti import header_description
+from napari_gem3d.sampling.job import check_output
+from napari_gem3d.sampling.recipe import InputFile, Recipe, read_recipe, sidecar, write_recipe
+from napari_gem3d.volume import Volume
+
+# What the headers of our own files say, see `write_volume`.
+_SYNTHETIC = "synthetic: napari-gem3d"
+_LABEL_MAP = "label map: napari-gem3d"
+
+
+def export_nifti(volume: Volume, recipe: Recipe, out: Path | str, *, sources: Iterable[Path] = ()) -> list[Path]:
+    """Write a result for others: the volume, the label maps that it was made from, and the recipe, which names those.
+
+    Parameters
+    ----------
+    volume
+        The result (Z, Y, X) on its own grid, in the units of the scan.
+    recipe
+        What it was made with. Its label maps must be where it says.
+    out
+        Ends in .nii or .nii.gz. OUT.json, OUT_labels.nii.gz and, for an edit, OUT_labels-before.nii.gz go beside it.
+    sources
+        More files that must not be replaced, such as the scans that are open.
+
+    Returns
+    -------
+    list of Path
+        What was written, the volume first.
+
+    Raises
+    ------
+    InputError
+        If a file is in the way that is no earlier result, a label map is missing, or nothing can be written.
+    """
+    out = Path(out)
+    check_output(recipe, out)
+    labels = _label_maps(recipe, out)
+    _check_nothing_lost(out, list(labels), [*sources, *(Path(file.path) for file in recipe.files)])
+    try:
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
+            staged = Path(temporary)
+            write_volume(volume, staged / out.name, description=_SYNTHETIC)
+            copies = {file: _copied(file, staged / target.name, target) for target, file in labels.items()}
+            write_recipe(_with_copies(recipe, copies), staged / sidecar(out).name)
+            # Everything is written before the first name appears.
+            written = [out, *labels, sidecar(out)]
+            for target in written:
+                (staged / target.name).replace(target)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({error.strerror or error}); choose another place.") from error
+    return written
+
+
+def export_dicom(
+    volume: Volume, recipe: Recipe, folder: Path | str, modality: Literal["MR", "CT"] | None = None
+) -> Path:
+    """Write a result as a DICOM series in a new folder, and its recipe beside the folder, as FOLDER.json.
+
+    Parameters
+    ----------
+    volume, recipe
+        As for `export_nifti`.
+    folder
+        A new or empty folder.
+    modality
+        What the volume looks like; by default what the recipe's model draws.
+
+    Raises
+    ------
+    InputError
+        As `write_dicom`, and if there is a file FOLDER.json.
+    """
+    folder = Path(folder)
+    check_new_folder(folder)
+    if sidecar(folder).exists():
+        raise InputError(f"{sidecar(folder)} exists already; give the folder another name.")
+    write_dicom(volume, folder, modality=modality or recipe.plan.modality, description=in_words(recipe))
+    write_recipe(recipe, sidecar(folder))
+    return folder
+
+
+def export_file(path: Path | str, folder: Path | str, modality: Literal["MR", "CT"] | None = None) -> Path:
+    """Turn a synthetic NIfTI file into a DICOM series; its recipe, if it lies beside it, goes along.
+
+    Parameters
+    ----------
+    path
+        A result of this package, known by the mark in its header.
+    folder, modality
+        As for `export_dicom`.
+
+    Raises
+    ------
+    InputError
+        If the file is none of ours, nothing tells the modality, or the folder cannot be written.
+    """
+    path = Path(path)
+    volume = read_volume(path)
+    if header_description(path) != _SYNTHETIC:
+        raise InputError(
+            f"{path} does not carry the mark of a synthetic volume; only results of napari-gem3d are exported."
+        )
+    if sidecar(path).exists():
+        return export_dicom(volume, read_recipe(sidecar(path)), folder, modality)
+    if modality is None:
+        raise InputError(f"Without its recipe nothing says whether {path} shows MR or CT; give --modality.")
+    told = "Synthetic volume of napari-gem3d; its recipe is not at hand."
+    return write_dicom(volume, folder, modality=modality, description=told)
+
+
+def in_words(recipe: Recipe) -> str:
+    """How a volume was made, in a sentence that names no file and no person."""
+    what = "Local edit of a scan" if recipe.task == "edit" else "Whole synthetic volume"
+    return (
+        f"{what} by the model {recipe.plan.name} ({recipe.model.sha256[:12]}), {recipe.steps} steps of "
+        f"{recipe.solver}, seed {recipe.seed}, napari-gem3d {recipe.versions.get('napari-gem3d', '')}."
+    )
+
+
+def _label_maps(recipe: Recipe, out: Path) -> dict[Path, InputFile]:
+    """Where the label maps of a recipe go; that of the result first."""
+    stem = sidecar(out).stem
+    after, before = out.with_name(f"{stem}_labels.nii.gz"), out.with_name(f"{stem}_labels-before.nii.gz")
+    return {after: recipe.mask} if recipe.edit is None else {after: recipe.edit.edited, before: recipe.mask}
+
+
+def _check_nothing_lost(out: Path, labels: list[Path], sources: Iterable[Path]) -> None:
+    """Raise InputError if a file in the way is a source, or anything but an earlier export."""
+    kept = {source.resolve() for source in sources}
+    for target, mark in ((out, _SYNTHETIC), *((path, _LABEL_MAP) for path in labels)):
+        if target.resolve() in kept:
+            raise InputError(f"{target} is the file of a scan or label map; export under another name.")
+        if target.exists() and header_description(target) != mark:
+            raise InputError(f"{target} exists and was not written by napari-gem3d; export under another name.")
+
+
+def _copied(file: InputFile, staged: Path, target: Path) -> InputFile:
+    """Write a recipe's label map as NIfTI, for `target`; returns what a recipe says of it there."""
+    write_volume(read_label_map(file.found()), staged, description=_LABEL_MAP)
+    return InputFile(path=str(target.absolute()), sha256=sha256(staged))
+
+
+def _with_copies(recipe: Recipe, copies: dict[InputFile, InputFile]) -> Recipe:
+    edit = recipe.edit
+    if edit is not None:
+        edit = edit.model_copy(update={"edited": copies[edit.edited]})
+    return recipe.model_copy(update={"mask": copies[recipe.mask], "edit": edit})

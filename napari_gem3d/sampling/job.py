@@ -110,6 +110,11 @@ class Job:
         self.cancelled = False
 
     @property
+    def voxels(self) -> NDArray[np.float32]:
+        """(Z, Y, X) on `grid`, what is there so far: to be looked at, not changed."""
+        return self._voxels
+
+    @property
     def finished(self) -> bool:
         """Whether all slices are generated."""
         return bool(self.generated.all())

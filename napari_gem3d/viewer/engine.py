@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
@@ -18,6 +18,9 @@ from napari_gem3d.volume import Volume
 
 if TYPE_CHECKING:
     from napari_gem3d.bundle import ModelBundle
+
+
+Mode = Literal["volume", "edit"]
 
 
 class Part(Protocol):
@@ -45,6 +48,10 @@ class Job(Protocol):
 
     recipe: Any
     grid: Grid
+
+    @property
+    def voxels(self) -> NDArray[Any]:
+        """(Z, Y, X) on the job's grid, what is there so far; for the background and what an edit leaves as it is."""
 
     @property
     def finished(self) -> bool:
@@ -79,6 +86,8 @@ class Order:
         A scan, and the axial index (canonical order) of the slice that informs the generation.
     steps, seed, model
         Denoising steps, seed, bundle.
+    mode
+        A whole volume, or an edit of `body`.
     """
 
     mask: NDArray[Any]
@@ -90,6 +99,7 @@ class Order:
     steps: int
     seed: int
     model: str
+    mode: Mode = "volume"
 
 
 class Engine(Protocol):

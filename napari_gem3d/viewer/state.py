@@ -33,6 +33,8 @@ class PanelState(EventedModel):
         Denoising steps of a window, and the seed; `random_seed` draws a new one for every run.
     follow
         Whether the viewer moves to the slices as they arrive.
+    runs
+        The generations of this session, in the order in which they were ordered, those that wait among them.
     activity, progress, seconds_left
         The run: progress from 0 to 1, the time left in seconds where it can be told.
     message, failed
@@ -54,6 +56,7 @@ class PanelState(EventedModel):
     seed: int = Field(default=1, ge=0, lt=2**31)
     random_seed: bool = False
     follow: bool = True
+    runs: tuple[Any, ...] = ()  # of `Run`, whose fields pydantic cannot check
     activity: Activity = "idle"
     progress: float = 0.0
     seconds_left: float | None = None

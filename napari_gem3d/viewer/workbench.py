@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,8 @@ from napari.types import LayerDataTuple
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.labels import LabelMap, LabelTable
-from napari_gem3d.viewer.engine import CoreEngine, Engine, LoadedModel, Order
+from napari_gem3d.viewer.engine import CoreEngine, Engine, LoadedModel, Mode
+from napari_gem3d.viewer.generation import Generation
 from napari_gem3d.viewer.layers import apply_table, labels_layer, origin_of
 from napari_gem3d.viewer.patients import Patient, find_patients, matching_slice
 from napari_gem3d.viewer.planes.controller import Planes
@@ -42,8 +42,8 @@ class Workbench:
     ----------
     state
         What is chosen and what is going on; change it to drive the panel.
-    runs
-        The generations of this session; only the latest can be exported.
+    generation
+        Makes runs of what is chosen, and carries them out in `worker`.
     """
 
     def __init__(self, viewer: Any, *, engine: Engine | None = None, session: Session | None = None) -> None:
@@ -51,12 +51,12 @@ class Workbench:
         self.state = PanelState()
         self.engine: Engine = engine if engine is not None else CoreEngine(session or Session())
         self.planes = Planes(viewer)
-        self.runs: list[Run] = []
-        self._worker = Worker()
+        self.worker = Worker()
         # Opening a scan must not wait until a generation ends.
         self._files = Worker()
         self._donor_is_default = True
         self._watched_mask: Labels | None = None
+        self.generation = Generation(self)
         self.state.events.model.connect(self.load_model)
         self.state.events.patient.connect(self._on_patient)
         self.state.events.mask.connect(self._on_mask)
@@ -70,17 +70,16 @@ class Workbench:
     @property
     def run(self) -> Run | None:
         """The latest generation, None before the first."""
-        return self.runs[-1] if self.runs else None
+        return self.state.runs[-1] if self.state.runs else None
 
     def close(self) -> None:
         """Cancel what is running, end the threads, let go of the viewer."""
-        if self.run is not None:
-            self.run.cancel()
+        self.generation.close()
         layers = self.viewer.layers.events
         for event in (layers.inserted, layers.removed, layers.renamed):
             event.disconnect(self._on_layers)
         self.planes.close()
-        self._worker.close()
+        self.worker.close()
         self._files.close()
 
     # --- model -------------------------------------------------------------------------------------------------
@@ -88,7 +87,7 @@ class Workbench:
     def load_model(self) -> None:
         """Load the bundle `state.model` in the background; its label table and default steps become the state's."""
         name = self.state.model
-        self._worker.submit(lambda: self.engine.load(name), partial(self._on_model, name), self.state.say_error)
+        self.worker.submit(lambda: self.engine.load(name), partial(self._on_model, name), self.state.say_error)
 
     def _on_model(self, name: str, model: LoadedModel) -> None:
         if name != self.state.model:
@@ -168,7 +167,7 @@ class Workbench:
         for other in self.state.patients:
             for layer in (other.image, *other.masks):
                 layer.visible = other is patient and (layer is other.image or layer == other.mask)
-        for run in self.runs:
+        for run in self.state.runs:
             if run.layer is not None:
                 run.layer.visible = run.patient is patient
         self.viewer.layers.selection.active = patient.mask if patient.mask is not None else patient.image
@@ -280,33 +279,22 @@ class Workbench:
 
     # --- generate ----------------------------------------------------------------------------------------------
 
-    def generate(self) -> None:
-        """Start a generation; what is missing is said on the panel's line."""
-        if self.state.activity != "idle":
-            return
-        try:
-            order = self._order()
-        except InputError as error:
-            self.state.say_error(error)
-            return
-        patient, donor = self.state.patient, self.state.donor
-        assert patient is not None and donor is not None, "an order has both"
-        if self.run is not None:
-            self.run.job = None  # holds whole volumes; its layer stays
-        name = f"Synthetic {len(self.runs) + 1}"
-        self.runs.append(Run(self.viewer, self.state, self._worker, self.engine, order, patient, donor, name))
-        self.runs[-1].start()
+    def generate(self, mode: Mode = "volume") -> Run | None:
+        """Start a generation or queue it; see `Generation`, which also cancels and continues."""
+        return self.generation.generate(mode)
 
     def cancel(self) -> None:
-        """Stop the generation within one denoising step; finished slices are kept."""
-        if self.run is not None and self.state.activity == "running":
-            self.state.activity = "cancelling"
-            self.run.cancel()
+        """Stop the run at work; finished slices are kept."""
+        self.generation.cancel()
+
+    def resume(self, run: Run) -> None:
+        """Go on with a run that was cancelled."""
+        self.generation.resume(run)
 
     def export(self, path: Path) -> None:
         """Write the latest result as NIfTI with its recipe beside it, in the background."""
         run = self.run
-        if run is None or run.job is None or self.state.activity != "idle":
+        if run is None or run.job is None or run.status not in ("finished", "partial"):
             self.state.say_error(InputError("There is no result to export yet; generate one first."))
             return
         job = run.job
@@ -315,34 +303,3 @@ class Workbench:
             lambda _: self.state.say(f"Exported {path.name} and its recipe."),
             self.state.say_error,
         )
-
-    def _order(self) -> Order:
-        state = self.state
-        if state.patient is None:
-            raise InputError("There is no patient; open a scan or a sample first.")
-        if state.mask is None:
-            raise InputError("There is no mask; paint one or open a label map first.")
-        if state.donor is None:
-            raise InputError("There is no informed slice; choose a patient in step 3.")
-        origin = origin_of(state.mask)
-        assert origin is not None, "masks are only made of layers that have one"
-        if state.random_seed:
-            state.seed = secrets.randbelow(2**31)
-        return Order(
-            mask=np.array(state.mask.data),
-            mask_origin=origin,
-            mask_name=state.patient.name,
-            body=_path_of(state.patient),
-            informed=_path_of(state.donor),
-            informed_slice=state.donor_slice,
-            steps=state.steps,
-            seed=state.seed,
-            model=state.model,
-        )
-
-
-def _path_of(patient: Patient) -> Path:
-    origin = origin_of(patient.image)
-    if origin is None or origin.path is None:
-        raise InputError(f"{patient.name} is not in a file, so no recipe can refer to it; save it and open it again.")
-    return origin.path

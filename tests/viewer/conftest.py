@@ -41,6 +41,9 @@ class FakePart:
 
 
 class FakeRecipe:
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
     def model_dump(self, mode: str) -> dict[str, Any]:
         return {"task": "whole", "mode": mode}
 
@@ -53,7 +56,7 @@ class FakeJob:
     def __init__(self, order: Order, permits: threading.Semaphore) -> None:
         from napari_gem3d.io import read_volume
 
-        self.recipe = FakeRecipe()
+        self.recipe = FakeRecipe(order.seed)
         self._scan = read_volume(order.body)
         self.grid: Grid = self._scan.grid.canonical()
         self._source = resample(self._scan, self.grid, order=0).voxels + 100.0
@@ -74,6 +77,10 @@ class FakeJob:
             self._voxels[indices] = self._source[indices]
             yield FakePart(indices, self._source[indices].astype(np.float32), (first + len(indices)) / total)
         self.finished = True
+
+    @property
+    def voxels(self) -> np.ndarray:
+        return self._voxels
 
     def result(self) -> Volume:
         volume = Volume(self._voxels.astype(np.int16), self.grid.affine)

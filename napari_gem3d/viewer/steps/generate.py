@@ -53,7 +53,7 @@ class GenerateStep(QWidget):
         self.seed.valueChanged.connect(lambda value: setattr(state, "seed", value))
         self.random.toggled.connect(lambda on: setattr(state, "random_seed", on))
         self.follow.toggled.connect(lambda on: setattr(state, "follow", on))
-        self.generate.clicked.connect(workbench.generate)
+        self.generate.clicked.connect(lambda: workbench.generate())
         self.cancel.clicked.connect(workbench.cancel)
         self.export.clicked.connect(self._export)
         for event in (state.events.steps, state.events.seed, state.events.random_seed, state.events.follow):
@@ -81,9 +81,8 @@ class GenerateStep(QWidget):
         state = self._workbench.state
         idle = state.activity == "idle"
         run = self._workbench.run
-        self.generate.setEnabled(idle)
         self.cancel.setEnabled(state.activity == "running")
-        self.export.setEnabled(idle and run is not None and run.job is not None)
+        self.export.setEnabled(run is not None and run.status in ("finished", "partial"))
         left = f", {time_left(state.seconds_left)} left" if state.seconds_left is not None else ""
         waiting = {"idle": "", "running": f"%p %{left}", "cancelling": "cancelling …"}
         # A progress bar repaints itself, and the canvas behind it, at once; let it wait for the next repaint.

@@ -1,0 +1,144 @@
+"""Generating in the viewer: orders become runs, which are carried out one after the other."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_gem3d.errors import InputError
+from napari_gem3d.viewer.engine import Mode, Order
+from napari_gem3d.viewer.layers import origin_of
+from napari_gem3d.viewer.patients import Patient
+from napari_gem3d.viewer.run import Run
+from napari_gem3d.viewer.running import RunAtWork
+
+if TYPE_CHECKING:
+    from napari_gem3d.viewer.workbench import Workbench
+
+_NAMES: dict[Mode, str] = {"volume": "Synthetic", "edit": "Edited"}
+
+
+class Generation:
+    """Makes runs of what is chosen, and carries them out, one at a time.
+
+    Parameters
+    ----------
+    workbench
+        Whose state says what is chosen, and whose `state.runs` the runs go to.
+    """
+
+    def __init__(self, workbench: Workbench) -> None:
+        self._workbench, self._state = workbench, workbench.state
+        self._at_work: RunAtWork | None = None
+        self._known: tuple[Run, ...] = ()
+        self._ordered = 0
+        self._state.events.runs.connect(self._on_runs)
+
+    def generate(self, mode: Mode = "volume") -> Run | None:
+        """Start a generation, or queue it while another one runs; what is missing is said on the panel's line."""
+        try:
+            order = self._order(mode)
+        except InputError as error:
+            self._state.say_error(error)
+            return None
+        patient = self._state.patient
+        assert patient is not None, "an order has one"
+        self._ordered += 1
+        run = Run(f"{_NAMES[mode]} {self._ordered}", patient, self._state.donor, order, mode)
+        self._state.runs = (*self._state.runs, run)
+        self._queue(run)
+        return run
+
+    def resume(self, run: Run) -> None:
+        """Go on with a run that was cancelled; the result is that of an uninterrupted run, to the bit."""
+        if not run.can_continue:
+            self._state.say_error(InputError(f"{run.name} cannot be continued; generate it anew."))
+            return
+        self._queue(run)
+
+    def cancel(self) -> None:
+        """Stop the run at work; finished slices are kept, and the next run in the queue begins."""
+        if self._at_work is not None and self._state.activity == "running":
+            self._state.activity = "cancelling"
+            self._at_work.cancel()
+
+    def close(self) -> None:
+        """Stop the run at work and begin no other."""
+        self._state.events.runs.disconnect(self._on_runs)
+        self._state.runs = tuple(run for run in self._state.runs if run.status != "waiting")
+        if self._at_work is not None:
+            self._at_work.cancel()
+
+    # --- the queue ---------------------------------------------------------------------------------------------
+
+    def _queue(self, run: Run) -> None:
+        run.status = "waiting"
+        if self._at_work is None:
+            self._start_next()
+        else:
+            self._state.say(f"{run.name} begins when {self._at_work.run.name} has ended.")
+            self._announce()
+
+    def _start_next(self) -> None:
+        waiting = next((run for run in self._state.runs if run.status == "waiting"), None)
+        if waiting is None:
+            self._state.activity = "idle"
+            return
+        self._at_work = RunAtWork(self._workbench, waiting, self._announce, self._on_end)
+        self._state.activity = "running"
+        self._at_work.start()
+
+    def _on_end(self, work: RunAtWork) -> None:
+        """After a run: forget it if nothing came of it, and begin the next."""
+        self._at_work = None
+        if work.run.layer is None:
+            self._state.runs = tuple(run for run in self._state.runs if run is not work.run)
+        self._announce()
+        self._start_next()
+
+    def _announce(self) -> None:
+        """Tell those who show runs that one has changed."""
+        self._state.events.runs.emit(self._state.runs)
+
+    def _on_runs(self, runs: tuple[Run, ...]) -> None:
+        """A run that was taken from the list is not wanted any more."""
+        gone, self._known = [run for run in self._known if run not in runs], runs
+        if self._at_work is not None and self._at_work.run in gone:
+            self.cancel()
+
+    # --- the order ---------------------------------------------------------------------------------------------
+
+    def _order(self, mode: Mode) -> Order:
+        state = self._state
+        if state.patient is None:
+            raise InputError("There is no patient; open a scan or a sample first.")
+        if state.mask is None:
+            raise InputError("There is no mask; paint one or open a label map first.")
+        if state.donor is None:
+            raise InputError("There is no informed slice; choose a patient in step 3.")
+        origin = origin_of(state.mask)
+        assert origin is not None, "masks are only made of layers that have one"
+        if state.random_seed:
+            state.seed = secrets.randbelow(2**31)
+        return Order(
+            mask=np.array(state.mask.data),
+            mask_origin=origin,
+            mask_name=state.patient.name,
+            body=_path_of(state.patient),
+            informed=_path_of(state.donor),
+            informed_slice=state.donor_slice,
+            steps=state.steps,
+            seed=state.seed,
+            model=state.model,
+            mode=mode,
+        )
+
+
+def _path_of(patient: Patient) -> Path:
+    origin = origin_of(patient.image)
+    if origin is None or origin.path is None:
+        raise InputError(f"{patient.name} is not in a file, so no recipe can refer to it; save it and open it again.")
+    return origin.path

@@ -1,0 +1,225 @@
+"""A run at work: from the order to a layer of its own, while the window stays alive."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Image, Labels, Layer
+from numpy.typing import NDArray
+
+from napari_gem3d.viewer.engine import Job, Part
+from napari_gem3d.viewer.layers import METADATA, Origin, placement
+from napari_gem3d.viewer.run import Run, Status
+from napari_gem3d.viewer.stream import SliceStream
+from napari_gem3d.volume import Volume, resample
+
+if TYPE_CHECKING:
+    from napari_gem3d.viewer.workbench import Workbench
+
+Outcome = tuple[Job, Volume, NDArray[np.generic]]
+
+
+class RunAtWork:
+    """Carries out a run, or goes on with one that was cancelled.
+
+    Parameters
+    ----------
+    workbench
+        Whose viewer, state, worker and engine serve.
+    run
+        What to carry out; kept up to date.
+    changed
+        Called, on the GUI thread, whenever the run's status or layer has changed.
+    ended
+        Called once, when it is over.
+
+    Attributes
+    ----------
+    run
+        What is carried out.
+    """
+
+    def __init__(
+        self, workbench: Workbench, run: Run, changed: Callable[[], None], ended: Callable[[RunAtWork], None]
+    ) -> None:
+        self.run = run
+        self._viewer, self._state, self._engine = workbench.viewer, workbench.state, workbench.engine
+        self._worker = workbench.worker
+        self._changed, self._ended = changed, ended
+        self._mask: Labels | None = run.patient.mask
+        self._resuming = run.job is not None
+        self._job: Job | None = None
+        self._cancel = threading.Event()
+        self._stream: SliceStream | None = None
+        self._over = False
+
+    def start(self) -> None:
+        """Hand it to the worker; returns at once."""
+        self._set("running")
+        self._state.progress, self._state.seconds_left = 0.0, None
+        self._state.say("Loading …")
+        self._worker.submit(self._generate, self._finish, self._fail)
+
+    def cancel(self) -> None:
+        """Stop: at once before the first slice is begun, else as soon as the core does."""
+        self._cancel.set()
+        if self._stream is None and not self._resuming:
+            # The files are still being read, which nobody needs to wait for.
+            self._end("cancelled", 0.0, "Cancelled before the first slice was finished.")
+        else:
+            self._set("cancelling")
+
+    def _generate(self) -> Outcome | None:
+        """In the worker's thread: everything slow."""
+        run = self.run
+        job = run.job if self._resuming else None
+        if job is None:
+            assert run.order is not None, "runs without an order are finished"
+            job = self._engine.open(run.order)
+        if not self._cancel.is_set():
+            self._worker.call(partial(self._begin, job, job.voxels.copy()))
+            for part in job.run(self._cancel):
+                self._worker.call(partial(self._receive, part))
+        elif not self._resuming:
+            return None
+        result = job.result()
+        return job, result, resample(result, result.grid.canonical(), order=0).voxels
+
+    # --- on the GUI thread -------------------------------------------------------------------------------------
+
+    def _begin(self, job: Job, voxels: NDArray[np.float32]) -> None:
+        if self._over:
+            return
+        run = self.run
+        run.job, run.recipe = job, job.recipe
+        if run.layer is None or run.layer not in self._viewer.layers:
+            run.layer = self._add_layer(job, voxels)
+        else:
+            self._put(run.layer, voxels, Origin(job.grid, synthetic=True))
+            run.layer.name = run.name
+        visible = self._state.patient is run.patient
+        run.layer.visible = visible
+        if visible:
+            # Hidden by the result anyway, and every visible layer costs time at each refresh.
+            run.patient.image.visible = False
+        self._put_below_mask(run.layer)
+        self._stream = SliceStream(self._viewer, self._state, run.layer, voxels)
+        if not self._cancel.is_set():
+            verb = "Continuing" if self._resuming else "Generating"
+            self._state.say(f"{verb} with seed {job.recipe.seed} …")
+        self._changed()
+
+    def _add_layer(self, job: Job, voxels: NDArray[np.float32]) -> Image:
+        run = self.run
+        shown = run.patient if run.mode == "edit" else run.donor
+        attributes = {
+            "name": run.name,
+            "metadata": {METADATA: Origin(job.grid, synthetic=True)},
+            "colormap": "gray",
+            "contrast_limits": None if shown is None else shown.image.contrast_limits,
+            **placement(job.grid),
+        }
+        layer: Image = self._viewer.add_layer(Layer.create(voxels, attributes, "image"))
+        return layer
+
+    def _put_below_mask(self, layer: Image) -> None:
+        """The mask stays on top, as a contour: it says where the lesion has to be without hiding what comes."""
+        mask, layers = self._mask, self._viewer.layers
+        if mask is None or mask not in layers:
+            return
+        layers.move(layers.index(layer), layers.index(mask))
+        mask.mode = "pan_zoom"
+        mask.contour = 1
+        layers.selection.active = layer
+
+    def _receive(self, part: Part) -> None:
+        if self._over or self._stream is None:
+            return
+        self._stream.write(part)
+        self.run.started = self.run.started or self._stream.start is not None
+        if part.message:
+            self._state.say(part.message)
+
+    def _finish(self, outcome: Outcome | None) -> None:
+        if self._over or outcome is None:
+            return
+        job, result, shown = outcome
+        seconds = self._stop_stream()
+        if not job.finished and not self.run.started:
+            self._remove_layer()
+            self._end("cancelled", 0.0, "Cancelled before the first slice was finished.")
+            return
+        self.run.seconds += seconds
+        self._keep(job, result, shown)
+        seed = f"seed {job.recipe.seed}"
+        if job.finished:
+            self._end("finished", 1.0, f"Finished in {self.run.seconds:.0f} s ({seed}).")
+        else:
+            self._call_partial()
+            words = f"Cancelled; the finished slices are kept ({seed}). Continue goes on where it was."
+            self._end("partial", self._state.progress, words)
+
+    def _keep(self, job: Job, result: Volume, shown: NDArray[np.generic]) -> None:
+        """Put the voxels that an export would write in the place of the streamed ones: the mask's grid and dtype."""
+        layer, stream = self.run.layer, self._stream
+        if layer is None:
+            return
+        if stream is not None and stream.start is not None and self._state.follow and job.finished and layer.visible:
+            stream.look_at(stream.start)
+        layer.metadata["recipe"] = job.recipe.model_dump(mode="json")
+        self._put(layer, shown, Origin(result.grid, result.modality, synthetic=True))
+
+    @staticmethod
+    def _put(layer: Image, voxels: NDArray[np.generic], origin: Origin) -> None:
+        """Give a layer other voxels, on another grid."""
+        where = placement(origin.grid)
+        layer.metadata[METADATA] = origin
+        layer.data = voxels
+        layer.scale, layer.translate = where["scale"], where["translate"]
+
+    def _fail(self, error: BaseException) -> None:
+        if self._over:
+            return
+        self._stop_stream()
+        if self.run.started:
+            self._call_partial()
+        else:
+            self._remove_layer()
+            self.run.job = None
+        self._end("failed", 0.0, "")
+        self._state.say_error(error)
+
+    def _stop_stream(self) -> float:
+        """End the streaming; returns its seconds. The scan below the result can be seen again by hiding the result."""
+        if self._stream is None:
+            return 0.0
+        self._stream.stop()
+        if self._state.patient is self.run.patient:
+            self.run.patient.image.visible = True
+        return self._stream.seconds
+
+    def _call_partial(self) -> None:
+        if self.run.layer is not None:
+            self.run.layer.name = f"{self.run.name} (partial)"
+
+    def _remove_layer(self) -> None:
+        layer, self.run.layer = self.run.layer, None
+        if layer is not None and layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+
+    def _set(self, status: Status) -> None:
+        self.run.status = status
+        self._changed()
+
+    def _end(self, status: Status, progress: float, message: str) -> None:
+        """It is over, whatever the worker still does."""
+        self._over = True
+        self.run.status = status
+        self._state.seconds_left = None
+        self._state.progress = progress
+        self._state.say(message)
+        self._ended(self)

@@ -1,7 +1,7 @@
 """Time and memory of one generation, in a process of its own.
 
 ``python -m benchmarks.measure --slices 64`` prints one line of JSON; ``--command`` measures from the start of the
-process, reading files as a user's command does.
+process, reading files as a user's command does, ``--pressed`` from the moment at which Generate is pressed.
 """
 
 from __future__ import annotations
@@ -85,6 +85,36 @@ def _command(options: argparse.Namespace) -> dict[str, float]:
     return {**stages, "first": time.time() - begun}
 
 
+def _pressed(options: argparse.Namespace) -> dict[str, float]:
+    """From pressing Generate, with the model loaded and nothing else prepared."""
+    from napari_gem3d.bundle import load_bundle
+    from napari_gem3d.sampling.job import open_job
+    from napari_gem3d.sampling.recipe import make_recipe
+
+    bundle = load_bundle(options.model)
+    before = peak_mb()
+    labels, scan = (Path(options.pressed) / f"{name}.nii.gz" for name in ("labels", "scan"))
+    begun = time.perf_counter()
+    recipe = make_recipe(labels, scan, model=options.model, steps=options.steps, solver=options.solver, seed=1)
+    job = open_job(recipe, bundle=bundle)
+    prepared = time.perf_counter() - begun
+    run = timed_run(job)
+    run = {name: prepared + seconds for name, seconds in run.items()}
+    return {"prepared": prepared, **run, "loaded_mb": before, "peak_mb": peak_mb()}
+
+
+def pressed_to_volume(
+    bundle: ModelBundle, model: str, slices: int, *, solver: str | None = None, steps: int | None = None
+) -> dict[str, Any]:
+    """Seconds from pressing Generate, the model loaded, until inputs, first slices and volume are there; memory."""
+    from benchmarks.cases import write_case
+
+    how = [*(["--solver", solver] if solver else []), *(["--steps", str(steps)] if steps else [])]
+    with TemporaryDirectory() as folder:
+        write_case(bundle, Path(folder), slices)
+        return {"slices": slices, **in_a_process("--model", model, "--pressed", folder, *how)}
+
+
 def command_to_first_slices(bundle: ModelBundle, model: str, slices: int) -> dict[str, Any]:
     """Seconds from the start of a command until its imports, its inputs and its first slices are there."""
     from benchmarks.cases import write_case
@@ -103,8 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, help="denoising steps")
     parser.add_argument("--solver", help="solver")
     parser.add_argument("--command", metavar="FOLDER", help="from the start of the process, with the case in FOLDER")
+    parser.add_argument("--pressed", metavar="FOLDER", help="from pressing Generate, with the case in FOLDER")
     options = parser.parse_args(arguments)
-    print(json.dumps(_command(options) if options.command else _generation(options)))
+    measure = _command if options.command else _pressed if options.pressed else _generation
+    print(json.dumps(measure(options)))
 
 
 if __name__ == "__main__":

@@ -88,21 +88,97 @@ def three_planes(
     """
     scan = resample(volume, volume.grid.canonical())
     aligned = None if labels is None else labels.aligned_to(scan.grid)
-    centre = _centre(scan, aligned) if at is None else np.rint(scan.grid.world_to_index([at])[0]).astype(int)
-    if (centre < 0).any() or (centre >= scan.shape).any():
-        raise InputError(f"The point {tuple(at or ())} mm is outside the volume; choose one inside.")
+    centre = _index(scan, aligned, at)
     field = _field_of_view(scan)
     limits = _grey_limits(scan)
     grey = _grey(scan, limits)
-    extents = [(part.stop - part.start) * mm for part, mm in zip(field, scan.spacing, strict=True)]
-    scale = _LONGEST / max(extents)
+    scale = _scale(scan, field)
     greys = [grey, *(_grey(resample(other, scan.grid), limits) for other in below)]
     rows = [[_draw(plane, scan, shown, None, centre, field, scale) for plane in _PLANES] for shown in greys]
     if aligned is not None:
         rows.append([_draw(plane, scan, grey, aligned, centre, field, scale) for plane in _PLANES])
-    picture = _assemble(rows, None if aligned is None else _table(aligned))
+    _save(_assemble(rows, None if aligned is None else _table(aligned)), path)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A volume among others that are to be compared, see `planes_in_rows`.
+
+    Attributes
+    ----------
+    volume
+        (Z, Y, X), in any orientation.
+    caption
+        What it is.
+    labels
+        Drawn as contours in the axial plane, beside the planes without.
+    own_greys
+        Whether its grey scale is its own, and not the first volume's: for scans of other units.
+    at
+        (right, anterior, superior) in mm, if its planes go through another point than the first one's.
+    """
+
+    volume: Volume
+    caption: str = ""
+    labels: LabelMap | None = None
+    own_greys: bool = False
+    at: Sequence[float] | None = None
+
+
+def planes_in_rows(rows: Sequence[Row], path: Path | str, at: Sequence[float] | None = None) -> None:
+    """Draw three planes of several volumes of one patient, a row each, with captions, as PNG.
+
+    Parameters
+    ----------
+    rows
+        The first decides the grid, the field of view and, where a row has none of its own, the grey scale.
+    path
+        The PNG to write.
+    at
+        (right, anterior, superior) in mm; by default as `three_planes` chooses it for the first row.
+
+    Raises
+    ------
+    InputError
+        As `three_planes`.
+    """
+    first = resample(rows[0].volume, rows[0].volume.grid.canonical())
+    field, limits = _field_of_view(first), _grey_limits(first)
+    scale = _scale(first, field)
+    cells, table = [], None
+    for row in rows:
+        scan = resample(row.volume, first.grid)
+        labels = None if row.labels is None else row.labels.aligned_to(first.grid)
+        if row is rows[0]:
+            middle = _index(first, labels, at)
+        centre = middle if row.at is None else _index(first, None, row.at)
+        grey = _grey(scan, _grey_limits(scan) if row.own_greys else limits)
+        drawn = [_draw(plane, scan, grey, None, centre, field, scale) for plane in _PLANES]
+        if labels is not None:
+            table = _table(labels)
+            drawn.append(_draw(_PLANES[0], scan, grey, labels, centre, field, scale))
+        corner = (4, drawn[0].height - 4)
+        ImageDraw.Draw(drawn[0]).text(corner, row.caption, _WHITE, ImageFont.load_default(_LETTERS), anchor="ls")
+        cells.append(drawn)
+    _save(_assemble(cells, table), path)
+
+
+def _save(picture: Image.Image, path: Path | str) -> None:
     with replacing(path) as temporary:
         picture.save(temporary, format="PNG")
+
+
+def _index(scan: Volume, labels: LabelMap | None, at: Sequence[float] | None) -> NDArray[np.int_]:
+    """Index (z, y, x) of a point, or of the middle of what there is to see; InputError if it is not in the volume."""
+    centre = _centre(scan, labels) if at is None else np.rint(scan.grid.world_to_index([at])[0]).astype(int)
+    if (centre < 0).any() or (centre >= scan.shape).any():
+        raise InputError(f"The point {tuple(at or ())} mm is outside the volume; choose one inside.")
+    return centre
+
+
+def _scale(scan: Volume, field: tuple[slice, slice, slice]) -> float:
+    """Pixels a mm."""
+    return _LONGEST / max((part.stop - part.start) * mm for part, mm in zip(field, scan.spacing, strict=True))
 
 
 def _table(labels: LabelMap) -> LabelTable:
@@ -197,7 +273,7 @@ def _draw(
 
 def _assemble(rows: list[list[Image.Image]], table: LabelTable | None) -> Image.Image:
     """Put the rows of planes below each other, and the names of the labels below the last."""
-    widths = [max(row[column].width for row in rows) for column in range(len(rows[0]))]
+    widths = [max(row[column].width for row in rows if column < len(row)) for column in range(max(map(len, rows)))]
     heights = [max(picture.height for picture in row) for row in rows]
     legend = 0 if table is None else 24
     size = (sum(widths) + _GAP * (len(widths) - 1), sum(heights) + _GAP * (len(rows) - 1) + legend)

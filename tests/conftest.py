@@ -85,3 +85,25 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for _, parameter in volume_unet.volumetric_parameters():
             parameter += 0.1 * torch.randn(parameter.shape)
     return save_bundle(ModelBundle(plan, vae, slice_unet, volume_unet), tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_baseline(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of `tiny_model` with U-Nets of the scheme ``labels``, without informed slice; their weights are random."""
+    import torch
+
+    from napari_gem3d.bundle import load_bundle, save_bundle
+    from napari_gem3d.bundle.conditioning import condition_channels
+    from napari_gem3d.networks import SliceUNet, VolumeUNet
+
+    bundle = load_bundle(tiny_model)
+    bundle.plan = bundle.plan.model_copy(update={"conditioning": "labels", "name": "plain"})
+    channels = bundle.plan.latents.channels
+    torch.manual_seed(0)
+    inputs = channels + condition_channels(bundle.plan)
+    bundle.slice_unet = SliceUNet.build(inputs, channels, (16, 16, 16), (False, False, True), 1, 8, 8)
+    bundle.volume_unet = VolumeUNet.inflate(bundle.slice_unet)
+    with torch.no_grad():  # an inflated network does not mix slices before it is trained
+        for _, parameter in bundle.volume_unet.volumetric_parameters():
+            parameter += 0.1 * torch.randn(parameter.shape)
+    return save_bundle(bundle, tmp_path_factory.mktemp("models") / "plain")

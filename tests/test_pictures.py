@@ -8,7 +8,7 @@ from PIL import Image
 
 from napari_gem3d import Grid, InputError, LabelMap, Volume, resample
 from napari_gem3d.labels import Label, LabelTable
-from napari_gem3d.pictures import three_planes
+from napari_gem3d.pictures import Row, planes_in_rows, three_planes
 
 TABLE = LabelTable((Label(1, "core", "#ff0000"), Label(4, "body", "#00ff00", meaning="body")))
 # A body of 40 × 60 × 80 mm (z, y, x) in voxels of 4 × 2 × 1 mm with 6 mm about it (8 in z), stored RAS.
@@ -149,3 +149,41 @@ def test_volumes_below_have_the_planes_and_the_grey_scale_of_the_first(scan, lab
         assert np.median(second[name][bright, 0]) == pytest.approx(np.median(plane[bright, 0]) / 2, abs=2)
         assert (contours[name][..., 0] != contours[name][..., 1]).any()
         assert (second[name][..., 0] == second[name][..., 1]).all()
+
+
+def cells(path: Path, count: int) -> list[np.ndarray]:
+    """The first cell of every row of a sheet of `planes_in_rows`: the axial plane without labels."""
+    sheet = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    _, y, x = (round(n * mm * SCALE) for n, mm in zip(SHAPE, SPACING, strict=True))
+    return [sheet[row * (y + 8) : row * (y + 8) + y, :x] for row in range(count)]
+
+
+def test_rows_have_the_grey_scale_of_the_first_or_their_own(scan, tmp_path):
+    dim = scan.with_voxels(scan.voxels // 2)
+    planes_in_rows([Row(scan), Row(dim), Row(dim, own_greys=True)], tmp_path / "p.png")
+    first, same, own = (cell[..., 0] for cell in cells(tmp_path / "p.png", 3))
+    inside = first > 90
+    assert np.median(same[inside]) == pytest.approx(np.median(first[inside]) / 2, abs=2)
+    assert np.median(own[inside]) == pytest.approx(np.median(first[inside]), abs=2)
+
+
+def test_the_labels_of_a_row_are_outlined_beside_its_planes(scan, labels, tmp_path):
+    planes_in_rows([Row(scan, "scan"), Row(scan, "the same", labels)], tmp_path / "p.png", at=CORNER_MM)
+    sheet = np.asarray(Image.open(tmp_path / "p.png").convert("RGB")).astype(int)
+    red = (sheet[..., 0] > 200) & (sheet[..., 1] < 80)
+    _, y, x = (round(n * mm * SCALE) for n, mm in zip(SHAPE, SPACING, strict=True))
+    below, right = y + 8, sheet.shape[1] - x
+    corner = box(cells(tmp_path / "p.png", 2)[1].min(2) > 240)
+    drawn = red[below : below + y]
+    assert box(drawn[:, right:], least=1) == pytest.approx(corner, abs=8)
+    assert not red[:below].any() and not drawn[:, :right].any()
+
+
+def test_rows_may_look_at_another_place_and_lie_on_another_grid(scan, labels, tmp_path):
+    elsewhere = resample(scan, scan.grid.box((1, 2, 3), (13, 40, 89)))
+    planes_in_rows([Row(scan), Row(elsewhere), Row(scan, at=CORNER_MM)], tmp_path / "p.png")
+    first, moved, corner = cells(tmp_path / "p.png", 3)
+    assert (first == moved).all() and (first != corner).any()
+    with pytest.raises(InputError, match="outside the volume"):
+        planes_in_rows([Row(scan), Row(scan, at=(500.0, 0.0, 0.0))], tmp_path / "q.png")
+    assert not (tmp_path / "q.png").exists()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.cases import make_job
+from benchmarks.measure import pressed_to_volume
 from benchmarks.published import published_volume, published_windows
 from benchmarks.report import replace_section, table
 from benchmarks.speed import main
@@ -33,6 +34,12 @@ def test_both_procedures_generate_the_same_case(tiny_model: Path) -> None:
 def test_a_case_of_another_size(tiny_model: Path) -> None:
     job = make_job(load_bundle(tiny_model), 5, (64, 32), steps=1)
     assert job.inputs.case.labels.shape == (5, 64, 32)
+
+
+def test_from_pressing_generate_with_the_model_loaded(tiny_model: Path) -> None:
+    taken = pressed_to_volume(load_bundle(tiny_model), str(tiny_model), 9, steps=1)
+    assert taken["slices"] == 9 and taken["peak_mb"] >= taken["loaded_mb"] > 50
+    assert 0 < taken["prepared"] < taken["first"] < taken["seconds"] < 60
 
 
 def test_the_whole_benchmark_writes_its_results(

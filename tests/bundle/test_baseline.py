@@ -16,26 +16,14 @@ from napari_gem3d import (
     run_recipe,
     write_volume,
 )
-from napari_gem3d.bundle import load_bundle, save_bundle
+from napari_gem3d.bundle import load_bundle
 from napari_gem3d.bundle.conditioning import Conditions, condition_channels
 from napari_gem3d.cli.main import main
-from napari_gem3d.networks import SliceUNet, VolumeUNet
 
 
 @pytest.fixture(scope="module")
-def baseline(tiny_model, tmp_path_factory) -> Path:
-    """The tiny model with U-Nets of the scheme ``labels``, their weights random."""
-    bundle = load_bundle(tiny_model)
-    bundle.plan = bundle.plan.model_copy(update={"conditioning": "labels", "name": "plain"})
-    channels = bundle.plan.latents.channels
-    torch.manual_seed(0)
-    inputs = channels + condition_channels(bundle.plan)
-    bundle.slice_unet = SliceUNet.build(inputs, channels, (16, 16, 16), (False, False, True), 1, 8, 8)
-    bundle.volume_unet = VolumeUNet.inflate(bundle.slice_unet)
-    with torch.no_grad():  # an inflated network does not mix slices before it is trained
-        for _, parameter in bundle.volume_unet.volumetric_parameters():
-            parameter += 0.1 * torch.randn(parameter.shape)
-    return save_bundle(bundle, tmp_path_factory.mktemp("models") / "plain")
+def baseline(tiny_baseline) -> Path:
+    return tiny_baseline
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ from benchmarks.quality_table import (
 from benchmarks.reconstruction import mean_of, reconstruction
 from benchmarks.report import machine, publish
 from benchmarks.solvers import cases_of
+from napari_gem3d import run_recipe
 from napari_gem3d.bundle import load_bundle
 from napari_gem3d.bundle.store import find_bundle, read_plan
 from napari_gem3d.errors import InputError
@@ -44,7 +45,6 @@ from napari_gem3d.evaluation.similarity import in_real_units
 from napari_gem3d.io import read_label_map, read_volume, replacing, sha256
 from napari_gem3d.labels import LabelTable
 from napari_gem3d.pictures import Row, planes_in_rows
-from napari_gem3d.sampling.results import run_recipe
 from napari_gem3d.sampling.recipe import Recipe, make_recipe, read_recipe, sidecar
 
 POSITION = 0.5

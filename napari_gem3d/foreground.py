@@ -78,25 +78,27 @@ def _content(volume: Volume) -> bytes:
     return digest.digest()
 
 
+def stands_out(volume: Volume) -> NDArray[np.bool_]:
+    """Voxels (Z, Y, X) that differ from what is around the patient, stray ones and other objects among them."""
+    if is_ct(volume):
+        return volume.voxels > _AIR_HU
+    if is_skull_stripped(volume):
+        return volume.voxels != _corner_value(volume.voxels)
+    # On a linear scale fat is so bright that the threshold may cut between it and the brain. In decades the step
+    # from air to tissue is the greatest.
+    low, high = np.percentile(volume.voxels, (0, 99.9))
+    decades = np.log10(1 + 100 * np.clip((volume.voxels - low) / max(high - low, 1e-12), 0, 1))
+    return decades > otsu(decades)
+
+
 def _foreground(volume: Volume) -> NDArray[np.bool_]:
-    ct = is_ct(volume)
-    if ct:
-        inside = volume.voxels > _AIR_HU
-    elif is_skull_stripped(volume):
-        inside = volume.voxels != _corner_value(volume.voxels)
-    else:
-        # On a linear scale fat is so bright that the threshold may cut between it and the brain. In decades the step
-        # from air to tissue is the greatest.
-        low, high = np.percentile(volume.voxels, (0, 99.9))
-        decades = np.log10(1 + 100 * np.clip((volume.voxels - low) / max(high - low, 1e-12), 0, 1))
-        inside = decades > otsu(decades)
-    body = _largest_part(inside)
+    body = largest_part(stands_out(volume))
     if body is None:
         name = str(volume.source) if volume.source else "The volume"
         raise InputError(f"{name} shows no body that stands out from the background; give a label map with a body.")
     canonical = resample(volume.with_voxels(body), volume.grid.canonical(), order=0)
     filled = _without_holes(canonical.voxels)
-    if ct or not is_skull_stripped(volume):
+    if is_ct(volume) or not is_skull_stripped(volume):
         # Lungs and sinuses are open at the first and last slice, yet closed within most slices.
         filled = np.stack([ndimage.binary_fill_holes(axial) for axial in filled])
     result: NDArray[np.bool_] = resample(canonical.with_voxels(filled), volume.grid, order=0).voxels
@@ -130,7 +132,7 @@ def _corner_value(voxels: NDArray[Any]) -> Any:
     return values[np.argmax(counts)]
 
 
-def _largest_part(inside: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+def largest_part(inside: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     """The largest connected part; None if there is none."""
     parts, number = ndimage.label(inside)
     if number == 0:

@@ -23,7 +23,7 @@ FLOORS = (
     ("volume", "device"),
     ("labels",),
     ("foreground", "io", "networks"),
-    ("phantoms", "pictures", "bundle", "masks", "evaluation"),
+    ("phantoms", "pictures", "bundle", "masks", "evaluation", "brain"),
     ("sampling",),
     ("training", "viewer"),
     ("cli",),

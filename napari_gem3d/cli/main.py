@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from napari_gem3d import __version__
-from napari_gem3d.cli import convert, demo, doctor, edit, evaluate, export, generate, mask, replay, view
+from napari_gem3d.cli import body, convert, demo, doctor, edit, evaluate, export, generate, mask, replay, view
 from napari_gem3d.cli.progress import INTERRUPTED
 from napari_gem3d.errors import InputError
 
@@ -19,6 +19,7 @@ COMMANDS = {
     "generate": generate,
     "edit": edit,
     "mask": mask,
+    "body": body,
     "replay": replay,
     "export": export,
     "evaluate": evaluate,

@@ -16,7 +16,8 @@ from napari_gem3d.io import write_volume
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.sampling.inputs import Inputs
 from napari_gem3d.sampling.job import Job
-from napari_gem3d.sampling.recipe import InputFile, ModelReference, Recipe, current_versions
+from napari_gem3d.sampling.recipe import Recipe, current_versions
+from napari_gem3d.sampling.references import InputFile, ModelReference
 from napari_gem3d.training.data.cache import Cache
 from napari_gem3d.training.stages.latents import encode_cache
 from napari_gem3d.volume import Volume, resample

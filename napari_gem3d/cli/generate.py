@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-own", action="store_true", help="from a folder of scans, the patient's own may be chosen too"
     )
     inputs.add_argument(
+        "--informed-seed", type=int, metavar="N", help="of a slice that the model draws (default: the seed)"
+    )
+    inputs.add_argument(
         "--pixel-mm",
         type=float,
         metavar="MM",
@@ -77,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
         slice=options.slice,
         position=options.position,
         allow_own=options.allow_own,
+        informed_seed=options.informed_seed,
         pixel_mm=options.pixel_mm,
         known_level=options.known_level,
         compiled=options.compile,

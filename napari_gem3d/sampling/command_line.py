@@ -60,6 +60,8 @@ def _whole_inputs(recipe: Recipe, beside: Path | None) -> dict[str, object]:
         options["--position"] = recipe.start / max(height - 1, 1)
     else:
         options["--slice"] = recipe.informed_slice
+    if recipe.informed_seed is not None:
+        options["--informed-seed"] = recipe.informed_seed
     if recipe.pixel_mm is not None:
         options["--pixel-mm"] = recipe.pixel_mm
     if recipe.body is not None:

@@ -23,7 +23,7 @@ _DRAWING_STREAM = 0x1F0A
 
 
 def informed_latents(
-    bundle: ModelBundle, inputs: Inputs, index: int, start: int, sampling: Sampling
+    bundle: ModelBundle, inputs: Inputs, index: int, start: int, sampling: Sampling, seed: int | None = None
 ) -> tuple[Tensor, NDArray[np.float32]]:
     """Latents of the informed slice, and the slice itself.
 
@@ -39,6 +39,8 @@ def informed_latents(
         The slice that it stands for, on axis 0 of the case's grid.
     sampling
         Solver, seed, device.
+    seed
+        Of a slice that is drawn, where it is not that of `sampling`.
 
     Returns
     -------
@@ -56,7 +58,8 @@ def informed_latents(
     if inputs.drawn:
         slices = inputs.case.slices
         position = (start - slices.start) / max(len(slices) - 1, 1)
-        latents = draw_slice(bundle, position, (height, width), sampling)
+        drawing = sampling if seed is None else replace(sampling, seed=seed)
+        latents = draw_slice(bundle, position, (height, width), drawing)
         with torch.no_grad(), autocast(sampling.precision, device):
             drawn = bundle.vae.decode(latents)[0, 0]
         picture = np.clip(drawn.float().cpu().numpy(), -1, 1)

@@ -95,7 +95,8 @@ class Job:
         how = (recipe.solver, recipe.steps, recipe.eta, recipe.seed, recipe.device, recipe.precision)
         sampling = Sampling(*how, known_level=recipe.known_level, compiled=recipe.compiled)
         start = recipe.start - inputs.case.slices.start
-        informed, picture = informed_latents(bundle, inputs, recipe.informed_slice, recipe.start, sampling)
+        where = (recipe.informed_slice, recipe.start, sampling, recipe.informed_seed)
+        informed, picture = informed_latents(bundle, inputs, *where)
         self.informed_picture = self._intensities.inverse(picture)
         self._propagation = Propagation(bundle, inputs.case.labels, informed, start, sampling, self._given())
         self._reset()

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from napari_gem3d import __version__
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.store import find_bundle, hash_bundle, read_plan
 from napari_gem3d.device import choose_device, choose_precision
 from napari_gem3d.errors import InputError, first_problem
-from napari_gem3d.io import replacing, sha256
+from napari_gem3d.io import replacing
 from napari_gem3d.io.files import file_bytes
 from napari_gem3d.io.slices import is_slice
 from napari_gem3d.sampling.donors import choose_donor, is_pool
 from napari_gem3d.sampling.inputs import Inputs, choose_slice, matching_start, read_inputs, start_at
+from napari_gem3d.sampling.references import InputFile, ModelReference, Strict
 from napari_gem3d.sampling.solver import KnownLevel, SolverName, check_known_level, check_solver
 
 FORMAT = "napari-gem3d recipe"
@@ -33,49 +34,7 @@ GENERATED = "generated"
 _LIBRARIES = ("torch", "diffusers", "numpy", "scipy")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class InputFile(_Part):
-    """A file or DICOM folder as the user named it, and the SHA-256 of its content."""
-
-    path: str
-    sha256: str
-
-    @classmethod
-    def of(cls, path: Path | str) -> InputFile:
-        """Hash a file; InputError if it cannot be read."""
-        return cls(path=str(path), sha256=sha256(path))
-
-    def found(self, beside: Path | None = None) -> Path:
-        """The path of the file, checked to be the one that was hashed.
-
-        A relative path starts at the working folder. If nothing is there, the file is looked for from the folder of
-        the recipe on, then in it: its hash tells whether it is the right one.
-
-        Raises
-        ------
-        InputError
-            If it is missing or its content has changed.
-        """
-        path = Path(self.path)
-        if beside is not None and not path.exists():
-            moved = (beside / path, beside / path.name)
-            path = next((candidate for candidate in moved if candidate.exists()), path)
-        if sha256(path) != self.sha256:
-            raise InputError(f"{path} has changed since the recipe was made; restore it or generate anew.")
-        return path
-
-
-class ModelReference(_Part):
-    """The model's folder or name as the user gave it, and what `hash_bundle` says of it."""
-
-    folder: str
-    sha256: str
-
-
-class Edit(_Part):
+class Edit(Strict):
     """What a local edit starts from, beside the label map of the scan as it is.
 
     Attributes
@@ -96,7 +55,7 @@ class Edit(_Part):
     own_neighbours: bool = True
 
 
-class Recipe(_Part):
+class Recipe(Strict):
     """Everything that decides the voxels of one result.
 
     Attributes
@@ -111,6 +70,8 @@ class Recipe(_Part):
         was given. Without `informed` the position U-Net draws the informed slice.
     informed_slice
         Axial index in the informed scan's canonical order, 0 the lowest; 0 where there is no scan.
+    informed_seed
+        Decides the informed slice that the position U-Net draws, where that is not `seed`.
     pixel_mm
         Size of a pixel if `informed` is a 2D image.
     start
@@ -143,6 +104,7 @@ class Recipe(_Part):
     informed: InputFile | None
     body: InputFile | None = None
     informed_slice: int = Field(ge=0)
+    informed_seed: int | None = Field(None, ge=0, le=LARGEST_SEED)
     pixel_mm: float | None = Field(None, gt=0)
     start: int = Field(ge=0)
     edit: Edit | None = None
@@ -198,6 +160,7 @@ def make_recipe(
     slice: int | None = None,
     position: float | Literal["random"] | None = None,
     allow_own: bool = False,
+    informed_seed: int | None = None,
     pixel_mm: float | None = None,
     model: Path | str = "brain-flair",
     steps: int | None = None,
@@ -227,6 +190,8 @@ def make_recipe(
         "random": the seed chooses a slice that shows body. Generation starts at the matching slice of the label map.
     allow_own
         Whether the target itself may be chosen from a folder of scans.
+    informed_seed
+        Another seed for the slice that the model draws alone: the same slice for volumes of several seeds.
     pixel_mm
         Size of a pixel of a 2D image; by default what the file says, or else fitted to the body.
     model
@@ -263,12 +228,17 @@ def make_recipe(
         inputs = read_inputs(plan, Path(mask), source, None if body is None else Path(body), same_patient)
         index = _random_slice(inputs, slice, rng) if position == "random" else choose_slice(inputs, slice, position)
         placed = {"informed_slice": index, "start": matching_start(inputs, index)}
+    if informed_seed is not None:
+        choose_seed(informed_seed)
+        if not inputs.drawn:
+            raise InputError("The informed slice is not drawn, so it has no seed of its own; leave the seed out.")
     if inputs.drawn and not (folder / "position_unet").is_dir():
         raise InputError(f"The model {plan.name} has no position model to make a slice; give a scan with --informed.")
     return Recipe(
         **files,
         body=shown,
         **placed,
+        informed_seed=informed_seed,
         model=ModelReference(folder=str(model), sha256=hash_bundle(folder)),
         plan=plan,
         versions=current_versions(),

@@ -124,6 +124,22 @@ def test_seed_and_position_decide_what_is_drawn(drawing_model):
     assert not torch.equal(drawn(0.3, 1), drawn(0.3, 2))
 
 
+def test_a_drawn_slice_may_have_a_seed_of_its_own(tiny_patient, drawing_model):
+    def drawn(seed: int, informed_seed: int | None) -> np.ndarray:
+        recipe = make_recipe(
+            tiny_patient.labels, "generated", model=drawing_model, seed=seed, informed_seed=informed_seed, device="cpu"
+        )
+        return open_job(recipe).informed_picture
+
+    np.testing.assert_array_equal(drawn(1, 7), drawn(2, 7))
+    np.testing.assert_array_equal(drawn(7, None), drawn(2, 7))
+    assert not np.array_equal(drawn(1, None), drawn(1, 7))
+    with pytest.raises(InputError, match="not drawn"):
+        make_recipe(tiny_patient.labels, tiny_patient.scan, model=drawing_model, informed_seed=7)
+    with pytest.raises(InputError, match="seed -1"):
+        drawn(1, -1)
+
+
 def test_a_model_without_position_unet_refuses(tiny_patient, tiny_model):
     with pytest.raises(InputError, match="no position model"):
         make_recipe(tiny_patient.labels, "generated", model=tiny_model)

@@ -1,0 +1,54 @@
+"""What a recipe refers to: input files and the model, by name and by content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from napari_gem3d.errors import InputError
+from napari_gem3d.io import sha256
+
+
+class Strict(BaseModel):
+    """Data that does not change, without fields that nobody knows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputFile(Strict):
+    """A file or DICOM folder as the user named it, and the SHA-256 of its content."""
+
+    path: str
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path | str) -> InputFile:
+        """Hash a file; InputError if it cannot be read."""
+        return cls(path=str(path), sha256=sha256(path))
+
+    def found(self, beside: Path | None = None) -> Path:
+        """The path of the file, checked to be the one that was hashed.
+
+        A relative path starts at the working folder. If nothing is there, the file is looked for from the folder of
+        the recipe on, then in it: its hash tells whether it is the right one.
+
+        Raises
+        ------
+        InputError
+            If it is missing or its content has changed.
+        """
+        path = Path(self.path)
+        if beside is not None and not path.exists():
+            moved = (beside / path, beside / path.name)
+            path = next((candidate for candidate in moved if candidate.exists()), path)
+        if sha256(path) != self.sha256:
+            raise InputError(f"{path} has changed since the recipe was made; restore it or generate anew.")
+        return path
+
+
+class ModelReference(Strict):
+    """The model's folder or name as the user gave it, and what `hash_bundle` says of it."""
+
+    folder: str
+    sha256: str

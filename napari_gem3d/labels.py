@@ -218,9 +218,13 @@ class LabelMap(Volume):
 
 
 def _count_values(voxels: NDArray[Any]) -> dict[int, int]:
-    # bincount is ten times as fast as unique, which sorts; only sensible for small values.
-    if int(voxels.max()) < 2**16:
-        counts = np.bincount(voxels.ravel(order="K").astype(np.intp, copy=False))
+    # bincount is ten times as fast as unique, which sorts; only sensible for small values. It converts to eight bytes a
+    # voxel: slice by slice, not all at once.
+    largest = int(voxels.max())
+    if largest < 2**16:
+        counts = np.zeros(largest + 1, np.intp)
+        for axial in voxels:
+            counts += np.bincount(axial.ravel(order="K"), minlength=largest + 1)
         return {int(value): int(counts[value]) for value in np.flatnonzero(counts) if value != 0}
     values, numbers = np.unique(voxels, return_counts=True)
     return {int(value): int(number) for value, number in zip(values, numbers, strict=True) if value != 0}

@@ -1,4 +1,4 @@
-"""Change the lesion of a label map: move, rotate, scale, flip, bend, grow, shrink, transplant, remove, augment."""
+"""Change the lesion of a label map: place, interpolate, move, rotate, scale, grow, transplant, remove, augment."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from napari_gem3d.errors import InputError
 if TYPE_CHECKING:
     from napari_gem3d.labels import LabelMap, LabelTable
     from napari_gem3d.masks import MaskResult, Operation, Selection
+    from napari_gem3d.volume import Volume
 
 FORMAT = "napari-gem3d mask"
 _FLIPS = {"left-right": "R", "front-back": "A", "up-down": "S"}
@@ -36,7 +37,9 @@ class _Step(argparse.Action):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``mask``."""
     inputs = parser.add_argument_group("what to change")
-    inputs.add_argument("--mask", type=Path, required=True, help="label map; the result gets its grid and data type")
+    inputs.add_argument(
+        "--mask", type=Path, help="label map; the result gets its grid and data type (default: an empty one, as --body)"
+    )
     inputs.add_argument(
         "--body", type=Path, metavar="SCAN", help="the patient's scan: where the body is, if the label map does not say"
     )
@@ -78,6 +81,20 @@ def _add_steps(group: argparse._ArgumentGroup) -> None:
     step("elastic", nargs="+", type=float, metavar="MM", help="random bending: amplitude, and smoothness (15)")
     step("grow", type=float, metavar="MM", help="move the surface outwards")
     step("shrink", type=float, metavar="MM", help="move the surface inwards")
+    step("lesion", nargs=3, type=float, metavar=axes, help="add a sphere or ellipsoid at this point in mm")
+    step("diameter", nargs="+", type=float, metavar="MM", help="of a new lesion, after it: one, or one for each axis")
+    step(
+        "shells",
+        nargs="+",
+        metavar="LABEL=MM",
+        help="of a new lesion, after it: thickness from outside in, the last LABEL alone fills what is left",
+    )
+    step(
+        "interpolate",
+        nargs="*",
+        metavar="PLANE",
+        help="fill gaps between painted slices: auto (default), axial, coronal or sagittal; largest gap in mm (20)",
+    )
     step("transplant", type=Path, metavar="MASK", help="add the lesion of another label map; needs --to")
     step("to", nargs=3, type=float, metavar=axes, help="where the centroid of the transplant goes, mm")
     step("remove", nargs=0, help="give the lesion's voxels back to the body")
@@ -87,6 +104,8 @@ def _add_steps(group: argparse._ArgumentGroup) -> None:
 def run(options: argparse.Namespace) -> int:
     """Change the label map, print the volumes, write it with a record of what was done."""
     donors = [values for name, values in options.steps if name == "transplant"]
+    if options.mask is None and options.body is None:
+        raise InputError("There is nothing to change; give a label map by --mask, or a scan to start on by --body.")
     check_exist(options.mask, options.body, *donors)
     if not options.steps:
         raise InputError("Nothing is said about what to do; give at least one step such as --translate.")
@@ -94,8 +113,9 @@ def run(options: argparse.Namespace) -> int:
     from napari_gem3d.sampling.recipe import choose_seed, sidecar
 
     seed = choose_seed(options.seed)
-    labels = read_label_map(options.mask, _table(options.model))
     body = None if options.body is None else read_volume(options.body)
+    table = _table(options.model)
+    labels = _empty(body, table) if options.mask is None else read_label_map(options.mask, table)
     result = _changed(labels, body, options, seed)
     record = sidecar(options.out)
     if record.exists() and not _is_record(record):
@@ -120,6 +140,17 @@ def _table(model: str) -> LabelTable | None:
     from napari_gem3d.bundle.store import find_bundle, read_plan
 
     return read_plan(find_bundle(model)).labels
+
+
+def _empty(scan: Volume | None, table: LabelTable | None) -> LabelMap:
+    """A map on a scan's grid, to put a first lesion into."""
+    import numpy as np
+
+    from napari_gem3d.labels import LabelMap
+
+    if scan is None or table is None:
+        raise InputError("An empty label map needs the labels of a model; give another --model than none.")
+    return LabelMap(np.zeros(scan.shape, np.uint8), scan.affine, table=table)
 
 
 def _changed(labels: LabelMap, body: Any, options: argparse.Namespace, seed: int) -> MaskResult:
@@ -168,6 +199,10 @@ def read_steps(steps: Sequence[tuple[str, Any]], select: Selection, seed: int) -
             if not entries or entries[-1]["name"] != "transplant" or "to" in entries[-1]:
                 raise InputError("--to says where a transplant goes; give it right after --transplant.")
             entries[-1]["to"] = values
+        elif name in ("diameter", "shells"):
+            if not entries or entries[-1]["name"] != "lesion" or name in entries[-1]:
+                raise InputError(f"--{name} describes a new lesion; give it once, right after --lesion R A S.")
+            entries[-1][name] = _diameter(values) if name == "diameter" else _shells(values)
         elif name == "transplant":
             if index + 1 == len(steps) or steps[index + 1][0] != "to":
                 raise InputError(f"Nothing says where the lesion of {values} should go; add --to R A S after it.")
@@ -176,6 +211,10 @@ def read_steps(steps: Sequence[tuple[str, Any]], select: Selection, seed: int) -
         else:
             entries.append({"name": name, **_fields(name, values, centre, seed)})
             seed += name == "elastic"
+    for entry in entries:
+        missing = [] if entry["name"] != "lesion" else [key for key in ("diameter", "shells") if key not in entry]
+        if missing:
+            raise InputError(f"Nothing says what the new lesion is like; add --{missing[0]} after --lesion.")
     operations: tuple[Operation, ...] = operations_from_json(entries)
     if not operations:
         raise InputError("Nothing is said about what to do; give at least one step such as --translate.")
@@ -197,7 +236,43 @@ def _fields(name: str, values: Any, centre: dict[str, Any], seed: int) -> dict[s
         if len(values) > 2:
             raise InputError("--elastic takes an amplitude and a smoothness in mm; give one or two numbers.")
         return {**dict(zip(("amplitude", "smoothness"), values, strict=False)), "seed": seed}
+    if name == "lesion":
+        return {"at": values}
+    if name == "interpolate":
+        return _gaps(values)
     return {} if name == "remove" else {"mm": values}
+
+
+def _diameter(values: Sequence[float]) -> Any:
+    if len(values) not in (1, 3):
+        raise InputError("--diameter takes one number, or three for the axes R, A and S; give one or three.")
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _shells(values: Sequence[str]) -> list[dict[str, Any]]:
+    shells: list[dict[str, Any]] = []
+    for value in values:
+        label, equals, thickness = value.rpartition("=") if "=" in value else (value, "", "")
+        try:
+            mm = float(thickness) if equals else None
+        except ValueError:
+            raise InputError(
+                f"The shell '{value}' is not understood; write a label and its thickness in mm, such as edema=6."
+            ) from None
+        shells.append({"label": int(label) if label.isdecimal() else label, "mm": mm})
+    return shells
+
+
+def _gaps(values: Sequence[str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for value in values:
+        try:
+            fields["largest_gap"] = float(value)
+        except ValueError:
+            fields["slices"] = value
+    if len(fields) < len(values):
+        raise InputError("--interpolate takes a plane and the largest gap in mm; give each at most once.")
+    return fields
 
 
 def _centre(values: Sequence[str]) -> Any:
@@ -222,7 +297,7 @@ def _write_record(result: MaskResult, options: argparse.Namespace, donors: list[
     record = {
         "format": FORMAT,
         "format_version": 1,
-        "mask": InputFile.of(options.mask).model_dump(),
+        "mask": None if options.mask is None else InputFile.of(options.mask).model_dump(),
         "body": body,
         "donors": [InputFile.of(donor).model_dump() for donor in donors],
         "augment": next((values for name, values in options.steps if name == "augment"), None),

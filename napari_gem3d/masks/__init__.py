@@ -1,21 +1,26 @@
 """What people and policies do to the lesion of a label map, in millimetres."""
 
-from napari_gem3d.masks.augment import AbdomenPolicy, BrainPolicy, augment_mask, policy_from_json
+from napari_gem3d.masks.augment import AbdomenPolicy, BrainPolicy, augment_mask, draw_variant, policy_from_json
+from napari_gem3d.masks.editor import MaskEditor
 from napari_gem3d.masks.operations import (
     Elastic,
     Flip,
     Grow,
+    Interpolate,
+    Lesion,
     Operation,
     Remove,
     Rotate,
     Scale,
     Selection,
+    Shell,
     Shrink,
     Translate,
     Transplant,
     operations_from_json,
 )
-from napari_gem3d.masks.transform import MaskResult, transform_mask
+from napari_gem3d.masks.result import MaskResult
+from napari_gem3d.masks.transform import transform_mask
 
 __all__ = [
     "AbdomenPolicy",
@@ -23,16 +28,21 @@ __all__ = [
     "Elastic",
     "Flip",
     "Grow",
+    "Interpolate",
+    "Lesion",
+    "MaskEditor",
     "MaskResult",
     "Operation",
     "Remove",
     "Rotate",
     "Scale",
     "Selection",
+    "Shell",
     "Shrink",
     "Translate",
     "Transplant",
     "augment_mask",
+    "draw_variant",
     "operations_from_json",
     "policy_from_json",
     "transform_mask",

@@ -9,9 +9,10 @@ from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 
 from napari_gem3d.errors import InputError, first_problem
 from napari_gem3d.labels import LabelMap
+from napari_gem3d.masks.editor import MaskEditor
 from napari_gem3d.masks.operations import Described, Flip, Operation, Rotate, Selection, Translate
-from napari_gem3d.masks.scene import Body, Scene, open_scene
-from napari_gem3d.masks.transform import MaskResult, transform_mask
+from napari_gem3d.masks.result import MaskResult
+from napari_gem3d.masks.scene import Body, Scene
 
 Probability = Annotated[FiniteFloat, Field(ge=0, le=1)]
 Degrees = Annotated[FiniteFloat, Field(ge=0, le=180)]
@@ -109,35 +110,52 @@ def augment_mask(
     """
     if isinstance(policy, str):
         policy = policy_from_json({"name": policy})
+    if isinstance(policy, AbdomenPolicy):
+        return draw_variant(MaskEditor(labels, select=Selection(everything=True)), policy, seed=seed)
+    return draw_variant(MaskEditor(labels, select=select, body=body, host=host), policy, seed=seed)
+
+
+def draw_variant(
+    editor: MaskEditor, policy: BrainPolicy | AbdomenPolicy, *, seed: int | np.random.Generator
+) -> MaskResult:
+    """Draw a random variant of a map that was taken apart already; otherwise as `augment_mask`.
+
+    Parameters
+    ----------
+    editor
+        Of the map; for `AbdomenPolicy` it must select everything.
+    policy, seed
+        As for `augment_mask`.
+    """
     rng = np.random.default_rng(seed)
     if isinstance(policy, AbdomenPolicy):
-        return _everything(labels, policy, rng)
-    select = select or Selection()
-    scene = open_scene(labels, select, body, host)
-    if scene.patch.empty:
-        return _unchanged(labels, select, host, "There is no lesion to move: the map is as it was.")
+        return _everything(editor, policy, rng)
+    if editor.scene.patch.empty:
+        return editor.unchanged("There is no lesion to move: the map is as it was.")
     for _ in range(_ATTEMPTS):
-        operations = _draw_brain(policy, scene, rng)
+        operations = _draw_brain(policy, editor.scene, rng)
         if not operations:
-            return _unchanged(labels, select, host, "No transform was drawn: the map is as it was.")
+            return editor.unchanged("No transform was drawn: the map is as it was.")
         try:
-            result = transform_mask(labels, operations, select=select, body=scene.body, host=host)
+            result = editor.apply(operations)
         except InputError:  # nothing of the lesion is left inside the brain
             continue
         if result.lost_share <= policy.max_lost_share:
             return result
-    note = f"{_ATTEMPTS} draws would have pushed too much of the lesion out of the body: the map is as it was."
-    return _unchanged(labels, select, host, note)
+    return editor.unchanged(
+        f"{_ATTEMPTS} draws would have pushed too much of the lesion out of the body: the map is as it was."
+    )
 
 
-def _everything(labels: LabelMap, policy: AbdomenPolicy, rng: np.random.Generator) -> MaskResult:
-    everything = Selection(everything=True)
+def _everything(editor: MaskEditor, policy: AbdomenPolicy, rng: np.random.Generator) -> MaskResult:
+    if not editor.select.everything:
+        raise ValueError("the abdomen's policy moves everything")
     rotate, degrees = rng.random() < policy.rotation_probability, _angles(rng, policy.max_degrees)
-    if not labels.voxels.any():
-        return _unchanged(labels, everything, (), "The map is empty: it is as it was.")
+    if not editor.labels.voxels.any():
+        return editor.unchanged("The map is empty: it is as it was.")
     if not rotate:
-        return _unchanged(labels, everything, (), "No transform was drawn: the map is as it was.")
-    return transform_mask(labels, Rotate(degrees=degrees), select=everything)
+        return editor.unchanged("No transform was drawn: the map is as it was.")
+    return editor.apply(Rotate(degrees=degrees))
 
 
 def _draw_brain(policy: BrainPolicy, scene: Scene, rng: np.random.Generator) -> list[Operation]:
@@ -165,8 +183,3 @@ def _draw_brain(policy: BrainPolicy, scene: Scene, rng: np.random.Generator) -> 
 def _angles(rng: np.random.Generator, largest: float) -> tuple[float, float, float]:
     x, y, z = rng.uniform(-largest, largest, 3)
     return float(x), float(y), float(z)
-
-
-def _unchanged(labels: LabelMap, select: Selection, host: tuple[str | int, ...], note: str) -> MaskResult:
-    volumes = labels.volumes_ml()
-    return MaskResult(labels, volumes, volumes, {}, (), select, host, (note,))

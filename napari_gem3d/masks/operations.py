@@ -25,6 +25,10 @@ Angle = Annotated[FiniteFloat, Field(ge=-360, le=360)]
 # Beyond these factors a lesion is no longer that lesion, and its box may not fit into memory.
 Factor = Annotated[FiniteFloat, Field(ge=0.25, le=4)]
 
+# Of a lesion made from nothing, in mm.
+Diameter = Annotated[FiniteFloat, Field(gt=0, le=400)]
+Plane = Literal["auto", "axial", "coronal", "sagittal"]
+
 # A smooth displacement folds tissue over where neighbouring points cross; below this ratio of amplitude to smoothness
 # that takes more than three standard deviations.
 _LARGEST_SLOPE = 0.5
@@ -158,6 +162,75 @@ class Transplant(Described):
     select: Selection = Selection()
 
 
+class Shell(Described):
+    """A layer of a lesion.
+
+    Attributes
+    ----------
+    label
+        Name or value.
+    mm
+        Thickness; None for what is left inside.
+    """
+
+    label: str | int
+    mm: PositiveFloat | None = None
+
+
+class Lesion(Described):
+    """Add a sphere or an ellipsoid with its centre at the world point `at`, and go on with that lesion.
+
+    Attributes
+    ----------
+    at
+        (R, A, S) in mm.
+    diameter
+        Of the whole in mm, one number or one each along the R, A and S axis.
+    shells
+        From outside in, for example edema, enhancing rim, core: semi-axes become shorter by a shell's thickness. The
+        last one has none, it fills what is left.
+    """
+
+    name: Literal["lesion"] = "lesion"
+    at: Point
+    diameter: Diameter | tuple[Diameter, Diameter, Diameter]
+    shells: Annotated[tuple[Shell, ...], Field(min_length=1)]
+
+    @property
+    def semi_axes(self) -> tuple[float, float, float]:
+        """Half the diameters along R, A and S in mm."""
+        r, a, s = self.diameter if isinstance(self.diameter, tuple) else (self.diameter,) * 3
+        return r / 2, a / 2, s / 2
+
+    @model_validator(mode="after")
+    def _nested(self) -> Lesion:
+        *outer, inner = self.shells
+        if inner.mm is not None or any(shell.mm is None for shell in outer):
+            raise ValueError("every shell but the innermost needs a thickness in mm, and that one has none")
+        if len({shell.label for shell in self.shells}) < len(self.shells):
+            raise ValueError("a label is in two shells")
+        total, smallest = sum(shell.mm or 0 for shell in outer), min(self.semi_axes)
+        if total >= smallest:
+            raise ValueError(f"shells of {total:g} mm leave no room inside a radius of {smallest:g} mm")
+        return self
+
+
+class Interpolate(Described):
+    """Fill the gaps between painted slices by interpolating signed distances.
+
+    Attributes
+    ----------
+    slices
+        Plane that was painted in; "auto" takes the one in which the lesion is thinnest.
+    largest_gap
+        Slices further apart than this many mm are not joined.
+    """
+
+    name: Literal["interpolate"] = "interpolate"
+    slices: Plane = "auto"
+    largest_gap: PositiveFloat = 20.0
+
+
 class Remove(Described):
     """Give the lesion's voxels back to what it lies in."""
 
@@ -166,7 +239,8 @@ class Remove(Described):
 
 Affine = Translate | Rotate | Scale | Flip
 Operation = Annotated[
-    Translate | Rotate | Scale | Flip | Elastic | Grow | Shrink | Transplant | Remove, Field(discriminator="name")
+    Translate | Rotate | Scale | Flip | Elastic | Grow | Shrink | Lesion | Interpolate | Transplant | Remove,
+    Field(discriminator="name"),
 ]
 
 _OPERATIONS: TypeAdapter[tuple[Operation, ...]] = TypeAdapter(tuple[Operation, ...])

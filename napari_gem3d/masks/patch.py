@@ -70,6 +70,14 @@ class Patch:
             inner.append(slice(first - low, last - low))
         return (outer[0], outer[1], outer[2]), (inner[0], inner[1], inner[2])
 
+    def put(self, voxels: NDArray[Any], origin: Index = (0, 0, 0)) -> None:
+        """Write the labels over an array (Z, Y, X) that starts at `origin` and holds the patch as far as in view."""
+        if self.empty:
+            return
+        outer, inner = self.overlap()
+        place = tuple(slice(part.start - first, part.stop - first) for part, first in zip(outer, origin, strict=True))
+        np.copyto(voxels[place], self.voxels[inner], where=self.voxels[inner] != 0)
+
 
 def bounding_box(inside: NDArray[np.bool_]) -> Slices | None:
     """The smallest box (as slices) that holds every true voxel; None if there is none."""

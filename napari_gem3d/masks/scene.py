@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from napari_gem3d.foreground import foreground
 from napari_gem3d.grid import FloatArray
 from napari_gem3d.labels import Label, LabelMap, LabelTable
 from napari_gem3d.masks.operations import Selection
-from napari_gem3d.masks.patch import Patch, bounding_box, centroid
+from napari_gem3d.masks.patch import Patch, Slices, bounding_box, centroid
 from napari_gem3d.volume import Volume
 
 Body = Volume | NDArray[np.bool_]
@@ -43,6 +44,8 @@ class Scene:
         Number of voxels of each label that were cut off so far.
     outside, covered
         Those of them that would have left the body, and those that would have covered a label, by its value.
+    touched
+        Boxes of what was put down on the way.
     """
 
     labels: LabelMap
@@ -54,6 +57,17 @@ class Scene:
     lost: dict[int, int] = field(default_factory=dict)
     outside: int = 0
     covered: dict[int, int] = field(default_factory=dict)
+    touched: list[Slices] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._first = self.patch
+        self._middle: FloatArray | None = None
+
+    def fresh(self) -> Scene:
+        """The same scene for another edit, which leaves this one as it is."""
+        scene = copy(self)
+        scene.lost, scene.covered, scene.outside, scene.touched = {}, {}, 0, []
+        return scene
 
     def body_centroid(self) -> FloatArray:
         """Middle of the body (R, A, S) in mm; InputError if nothing says where the body is."""
@@ -62,7 +76,9 @@ class Scene:
                 f"{_name(self.labels)} does not say where the body is, of which the middle is needed; give a map with "
                 "a body label, the patient's scan as body, or another centre."
             )
-        return centroid(self.body, self.labels.grid)
+        if self._middle is None:
+            self._middle = centroid(self.body, self.labels.grid)
+        return self._middle.copy()
 
     def place(self, patch: Patch, what: str) -> None:
         """Take `patch` as the lesion, cut to the body and to what it may cover.
@@ -102,15 +118,23 @@ class Scene:
 
     def merge(self) -> None:
         """Put the lesion down where it is; the scene then has none."""
-        self.base = self.merged()
+        if self.patch is self._first:
+            self.base = self.labels.voxels
+        else:
+            self.touched.append(self.patch.overlap()[0])
+            self.base = self.base.copy()
+            self.patch.put(self.base)
         self.patch = Patch.of(np.zeros((1, 1, 1), self.base.dtype), self.labels.grid)
 
-    def merged(self) -> NDArray[Any]:
-        """The whole map (Z, Y, X) with the lesion where it is now."""
-        outer, inner = self.patch.overlap()
-        out, lesion = self.base.copy(), self.patch.voxels[inner]
-        np.copyto(out[outer], lesion, where=lesion != 0)
-        return out
+    def change(self) -> tuple[Slices, NDArray[Any]]:
+        """The box outside of which the map is as it was, and the labels (Z, Y, X) in it now."""
+        boxes = [patch.overlap()[0] for patch in (self._first, self.patch) if not patch.empty] + self.touched
+        if not boxes:
+            boxes = [(slice(0, 0), slice(0, 0), slice(0, 0))]
+        z, y, x = (slice(min(b[k].start for b in boxes), max(b[k].stop for b in boxes)) for k in range(3))
+        voxels = self.base[z, y, x].copy()
+        self.patch.put(voxels, (z.start, y.start, x.start))
+        return (z, y, x), voxels
 
 
 def open_scene(labels: LabelMap, select: Selection, body: Body | None, host: Sequence[str | int]) -> Scene:

@@ -176,3 +176,60 @@ def test_the_label_map_may_be_anything_integer(tiny_patient, tiny_model, tmp_pat
         write_volume(labels.with_voxels(labels.voxels.astype(dtype)), path)
         assert main(["mask", "--mask", str(path), "--model", str(tiny_model), "--shrink", "1", "--out", str(out)]) == 0
         assert read_label_map(out).voxels.dtype == dtype
+
+
+def test_a_lesion_is_placed_with_its_shells(tiny_patient, tiny_model, tmp_path):
+    out = tmp_path / "out.nii.gz"
+    labels = read_label_map(tiny_patient.labels)
+    point = labels.grid.index_to_world([np.argwhere(labels.voxels == 1).mean(axis=0)])[0]
+    steps = ["--remove", "--lesion", *map(str, point), "--diameter", "8", "9", "10", "--shells", "edema"]
+    assert run(tiny_patient, tiny_model, out, *steps) == 0
+    placed = read_label_map(out)
+    np.testing.assert_allclose(middle(placed), point, atol=0.5)
+    assert placed.volumes_ml()[1] == pytest.approx(4 / 3 * np.pi * 4 * 4.5 * 5 / 1000, rel=0.1)
+    operation = json.loads((tmp_path / "out.json").read_bytes())["operations"][1]
+    assert operation["name"] == "lesion" and operation["diameter"] == [8, 9, 10]
+    assert operation["shells"] == [{"label": "edema", "mm": None}]
+
+
+def test_a_first_lesion_needs_no_label_map(tiny_patient, tiny_model, tmp_path):
+    out = tmp_path / "out.nii.gz"
+    labels = read_label_map(tiny_patient.labels)
+    point = labels.grid.index_to_world([np.argwhere(labels.voxels == 1).mean(axis=0)])[0]
+    steps = ["--lesion", *map(str, point), "--diameter", "8", "--shells", "edema", "--out", str(out)]
+    assert main(["mask", "--body", str(tiny_patient.scan), "--model", str(tiny_model), *steps]) == 0
+    assert read_label_map(out).values() == (1,)
+    assert json.loads((tmp_path / "out.json").read_bytes())["mask"] is None
+    assert main(["mask", "--model", str(tiny_model), *steps]) == 2
+
+
+def test_painted_slices_are_joined(tiny_patient, tiny_model, tmp_path):
+    labels = read_label_map(tiny_patient.labels)
+    lesion = labels.voxels == 1
+    rows = np.flatnonzero(lesion.any(axis=(1, 2)))
+    gap = labels.voxels.copy()
+    gap[rows[1:-1]] = np.where(lesion[rows[1:-1]], 4, gap[rows[1:-1]])
+    painted, out = tmp_path / "painted.nii.gz", tmp_path / "out.nii.gz"
+    write_volume(labels.with_voxels(gap), painted)
+    arguments = ["mask", "--mask", str(painted), "--model", str(tiny_model), "--out", str(out)]
+    assert main([*arguments, "--interpolate", "axial", "40"]) == 0
+    assert (read_label_map(out).voxels[rows] == 1).any(axis=(1, 2)).all()
+    step = json.loads((tmp_path / "out.json").read_bytes())["operations"][0]
+    assert (step["slices"], step["largest_gap"]) == ("axial", 40)
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (["--lesion", "0", "0", "0", "--shells", "edema"], "add --diameter after --lesion"),
+        (["--lesion", "0", "0", "0", "--diameter", "9"], "add --shells after --lesion"),
+        (["--diameter", "9"], "right after --lesion"),
+        (["--lesion", "0", "0", "0", "--diameter", "9", "9", "--shells", "edema"], "one number, or three"),
+        (["--lesion", "0", "0", "0", "--diameter", "9", "--shells", "edema=x"], "shell 'edema=x' is not understood"),
+        (["--interpolate", "axial", "coronal"], "each at most once"),
+        (["--interpolate", "oblique"], "operations are not understood"),
+    ],
+)
+def test_lesions_and_gaps_that_are_not_understood(tiny_patient, tiny_model, tmp_path, capsys, steps, message):
+    assert run(tiny_patient, tiny_model, tmp_path / "out.nii.gz", *steps) == 2
+    assert message in capsys.readouterr().err

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from napari_gem3d.sampling.command_line import recipe_command
     from napari_gem3d.sampling.edit_recipe import make_edit_recipe
     from napari_gem3d.sampling.export import export_dicom, export_nifti
-    from napari_gem3d.sampling.job import generate, replay, run_recipe
+    from napari_gem3d.sampling.job import generate
     from napari_gem3d.sampling.recipe import Recipe, make_recipe
+    from napari_gem3d.sampling.results import replay, run_recipe
     from napari_gem3d.sampling.windows import plan_edit_windows, plan_windows
     from napari_gem3d.volume import Volume, resample
 
@@ -44,9 +45,9 @@ _HOMES = {
     "read_label_map": "io",
     "read_volume": "io",
     "recipe_command": "sampling.command_line",
-    "replay": "sampling.job",
+    "replay": "sampling.results",
     "resample": "volume",
-    "run_recipe": "sampling.job",
+    "run_recipe": "sampling.results",
     "transform_mask": "masks",
     "write_volume": "io",
 }

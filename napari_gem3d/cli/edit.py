@@ -50,5 +50,7 @@ def run(options: argparse.Namespace) -> int:
         position=options.position,
         **drawing_options(options),
     )
-    written, interrupted = generate_with_progress(recipe, options.out, keep_partial=options.keep_partial)
+    written, interrupted = generate_with_progress(
+        recipe, options.out, keep_partial=options.keep_partial, resume=options.resume
+    )
     return report(written, interrupted, recipe, time.monotonic() - started)

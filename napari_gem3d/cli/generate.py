@@ -92,5 +92,7 @@ def run(options: argparse.Namespace) -> int:
             "gives the intensity range and where generation starts.",
             file=sys.stderr,
         )
-    written, interrupted = generate_with_progress(recipe, options.out, keep_partial=options.keep_partial)
+    written, interrupted = generate_with_progress(
+        recipe, options.out, keep_partial=options.keep_partial, resume=options.resume
+    )
     return report(written, interrupted, recipe, time.monotonic() - started)

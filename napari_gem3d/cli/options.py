@@ -25,13 +25,23 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Where the result goes."""
     output = parser.add_argument_group("result")
     output.add_argument("--out", type=Path, required=True, help="NIfTI file to write; its recipe goes beside it")
-    output.add_argument("--keep-partial", action="store_true", help="on Ctrl-C, write the slices finished so far")
+    output.add_argument(
+        "--keep-partial", action="store_true", help="on Ctrl-C, write the slices finished so far, to go on with later"
+    )
+    output.add_argument(
+        "--resume", action="store_true", help="go on with what --keep-partial has left; the other options as then"
+    )
 
 
 def drawing_options(options: argparse.Namespace) -> dict[str, Any]:
     """The values of `add_drawing_options` as the functions that make recipes take them."""
     names = ("model", "steps", "solver", "eta", "seed", "device", "precision")
-    return {name: getattr(options, name) for name in names}
+    values = {name: getattr(options, name) for name in names}
+    if options.resume and options.seed is None:
+        from napari_gem3d.sampling.partial import recipe_to_resume
+
+        values["seed"] = recipe_to_resume(options.out).seed
+    return values
 
 
 def check_exist(*paths: Path | None) -> None:

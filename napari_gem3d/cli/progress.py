@@ -36,9 +36,9 @@ def cancelling() -> Iterator[Event]:
 
 
 def generate_with_progress(
-    recipe: Recipe, out: Path, *, keep_partial: bool = False, beside: Path | None = None
+    recipe: Recipe, out: Path, *, keep_partial: bool = False, resume: bool = False, beside: Path | None = None
 ) -> tuple[Path | None, bool]:
-    """Run a recipe with a progress bar on stderr.
+    """Run a recipe with a progress bar on stderr; see `run_recipe`. A run that went on can be gone on with again.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def generate_with_progress(
         TimeRemainingColumn,
     )
 
-    from napari_gem3d.sampling.job import run_recipe
+    from napari_gem3d.sampling.results import run_recipe
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     left = (TimeRemainingColumn(), TextColumn("left"))
@@ -73,7 +73,15 @@ def generate_with_progress(
             bar.update(task, completed=part.progress, description=f"{slices} slices")
 
         try:
-            written = run_recipe(recipe, out, cancel=cancel, progress=show, keep_partial=keep_partial, beside=beside)
+            written = run_recipe(
+                recipe,
+                out,
+                cancel=cancel,
+                progress=show,
+                keep_partial=keep_partial or resume,
+                resume=resume,
+                beside=beside,
+            )
         finally:
             bar.stop()
     return written, cancel.is_set() and (written is None or written != out)
@@ -88,4 +96,6 @@ def report(written: Path | None, interrupted: bool, recipe: Recipe, seconds: flo
         return INTERRUPTED
     what = "Wrote the slices finished so far to" if interrupted else "Wrote"
     print(f"{what} {written} (recipe: {sidecar(written).name}, seed {recipe.seed}) in {seconds:.0f} s.")
+    if interrupted:
+        print("napari-gem3d: the same command with --resume goes on from there.", file=sys.stderr)
     return INTERRUPTED if interrupted else 0

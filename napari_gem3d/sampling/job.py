@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -20,18 +19,17 @@ from napari_gem3d.bundle.store import find_bundle
 from napari_gem3d.device import autocast, choose_device
 from napari_gem3d.errors import InputError
 from napari_gem3d.grid import Grid
-from napari_gem3d.io import write_volume
 from napari_gem3d.sampling.informed import informed_latents
 from napari_gem3d.sampling.inputs import Inputs, read_inputs
 from napari_gem3d.sampling.propagation import Given, Propagation, Sampling
-from napari_gem3d.sampling.recipe import FORMAT, Recipe, read_recipe, result_of, sidecar, write_recipe
+from napari_gem3d.sampling.recipe import Recipe
+from napari_gem3d.sampling.stopping import Stopped, stoppable
 from napari_gem3d.sampling.windows import Window
+from napari_gem3d.sampling.work import Work
 from napari_gem3d.volume import Volume, resample
 
 # Slices encoded, or decoded and handed on, at once: few enough to arrive smoothly.
 _TOGETHER = 4
-# What decoding a slice costs, measured in denoising steps of a window.
-_DECODING_COST = 0.3
 
 
 @dataclass(frozen=True)
@@ -106,8 +104,9 @@ class Job:
         return None
 
     def _reset(self) -> None:
+        self._decoded = set[range]()  # slices of the box that are in the volume
         self._voxels = np.full(self.grid.shape, self._intensities.low, np.float32)
-        self.generated = np.zeros(self.total, bool)
+        self.generated = np.isin(range(self.total), self.todo, invert=True)
         self.cancelled = False
 
     @property
@@ -116,43 +115,79 @@ class Job:
         return self._voxels
 
     @property
+    def work(self) -> Work:
+        """How much there is to do in all."""
+        return Work(self.recipe.steps, len(self._propagation.windows), len(self.todo))
+
+    @property
     def finished(self) -> bool:
         """Whether all slices are generated."""
         return bool(self.generated.all())
 
-    def run(self, cancel: Event | None = None) -> Iterator[Part]:
-        """Generate the volume from the beginning.
+    def state(self) -> dict[str, Tensor]:
+        """What is finished, as tensors on the processor; see `save_state`."""
+        return self._propagation.state()
 
-        Slices that are not generated come first (those without body, as background); then windows as they are
-        finished, from the start slice in both directions. Over a run that is not cancelled every slice comes exactly
-        once.
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take over what another job of the same recipe had finished; go on by ``run(resume=True)``."""
+        self._reset()
+        self._propagation.restore(state)
+
+    def run(self, cancel: Event | None = None, *, resume: bool = False) -> Iterator[Part]:
+        """Generate the volume, from the beginning or from where an earlier run was stopped.
+
+        What is there already comes first (slices without body, as background); then windows as they are finished, from
+        the start slice in both directions. Over a run that is not cancelled every slice comes exactly once.
 
         Parameters
         ----------
         cancel
-            Once it is set the run ends before its next denoising step, or the next few slices to decode.
+            Once it is set the run ends within its denoising step, or within the few slices that it decodes.
+        resume
+            Go on with what the last run, or `load_state`, has left. Windows that were not finished begin anew, with
+            the noise that they had, so that the result is that of a run that was never stopped (on a processor to the
+            bit).
 
         Yields
         ------
         Part
             After every denoising step, and whenever slices are finished.
         """
-        self._reset()
-        there = [i for i in range(self.total) if i not in self.todo]
-        self.generated[there] = True
-        yield Part(there, self._voxels[there], 0.0)
-        work, done = self.recipe.steps * len(self._propagation.windows) + _DECODING_COST * len(self.todo), 0.0
-        for batch, final in self._propagation.run(cancel):
+        propagation = self._propagation
+        if not resume:
+            self._reset()
+            propagation.reset()
+        self.cancelled = False
+        stepped, there = self.recipe.steps * len(propagation.finished), np.flatnonzero(self.generated).tolist()
+        yield Part(there, self._voxels[there], self._share(stepped))
+        for window in tuple(propagation.finished):
+            yield from self._decode_window(window, stepped, cancel)
+        for batch, final in propagation.run(cancel):
             if not final:
-                done += len(batch)
-                yield Part([], self._voxels[:0], min(done / work, 1.0), self._propagation.place.news())
-                continue
-            for chunk in _chunks(batch, self._propagation.start):
-                if cancel is not None and cancel.is_set():
-                    break
-                done += _DECODING_COST * len(chunk)
-                yield self._decoded(chunk, min(done / work, 1.0))
+                stepped += len(batch)
+                yield Part([], self._voxels[:0], self._share(stepped), propagation.place.news())
+            for window in batch if final else ():
+                yield from self._decode_window(window, stepped, cancel)
         self.cancelled = not self.finished
+
+    def _share(self, stepped: int) -> float:
+        """How much of the work is done."""
+        return min(Work.units_of(stepped, sum(map(len, self._decoded))) / self.work.units, 1.0)
+
+    def _decode_window(self, window: Window, stepped: int, cancel: Event | None) -> Iterator[Part]:
+        """Hand on the slices of a window whose latents are final, those that are not in the volume yet."""
+        for chunk in _chunks(window, self._propagation.start):
+            if chunk in self._decoded:
+                continue
+            if cancel is not None and cancel.is_set():
+                return
+            try:
+                with stoppable(self._vae, cancel):
+                    indices, voxels = self._put(chunk)
+            except Stopped:
+                return
+            self._decoded.add(chunk)
+            yield Part(indices, voxels, self._share(stepped), self._propagation.place.news())
 
     def _encode(self, slices: NDArray[np.float32]) -> Tensor:
         """Latents (N, c, h, w) of slices (N, H, W) in [-1, 1]."""
@@ -161,8 +196,8 @@ class Job:
             chunks = [self._vae.encode(chunk.to(self._device)).float() for chunk in pictures.split(_TOGETHER)]
         return torch.cat(chunks)
 
-    def _decoded(self, chunk: range, progress: float) -> Part:
-        """Decode neighbouring slices of the box and put them in their place in the volume."""
+    def _put(self, chunk: range) -> tuple[list[int], NDArray[np.float32]]:
+        """Decode neighbouring slices of the box and put them in their place in the volume; what that finishes."""
         case = self.inputs.case
         scaled = self._decode(self._propagation.latents[chunk.start : chunk.stop])
         if self._background_outside:
@@ -174,7 +209,7 @@ class Job:
         placed = resample(Volume(voxels, box.affine), place, fill=self._intensities.low).voxels
         indices, finished = self._place(first, placed)
         self.generated[indices] = True
-        return Part(indices, finished, progress, self._propagation.place.news())
+        return indices, finished
 
     def _decode(self, latents: Tensor) -> NDArray[np.float32]:
         """Slices (N, H, W), about [-1, 1]; fewer at once or on the processor if the memory does not hold them."""
@@ -215,13 +250,11 @@ def as_dtype(voxels: NDArray[np.floating[Any]], dtype: np.dtype[Any]) -> NDArray
     return voxels.astype(dtype)
 
 
-def _chunks(batch: tuple[Window, ...], start: int) -> Iterator[range]:
-    """The new slices of windows in runs of a few, those nearest the start slice or the known slices first."""
-    for window in batch:
-        new = window.new
-        origin = start if window.informed is None else window.informed
-        runs = [new[i : i + _TOGETHER] for i in range(0, len(new), _TOGETHER)]
-        yield from sorted(runs, key=lambda run: min(abs(i - origin) for i in run))
+def _chunks(window: Window, start: int) -> list[range]:
+    """The new slices of a window in runs of a few, those nearest the start slice or the known slices first."""
+    new, origin = window.new, start if window.informed is None else window.informed
+    runs = [new[i : i + _TOGETHER] for i in range(0, len(new), _TOGETHER)]
+    return sorted(runs, key=lambda run: min(abs(i - origin) for i in run))
 
 
 def open_job(recipe: Recipe, *, beside: Path | None = None, bundle: ModelBundle | None = None) -> Job:
@@ -271,115 +304,3 @@ def generate(recipe: Recipe, cancel: Event | None = None) -> Iterator[Part]:
     The recipe is checked at once, before the first part is asked for.
     """
     return open_job(recipe).run(cancel)
-
-
-def run_recipe(
-    recipe: Recipe,
-    out: Path | str,
-    *,
-    cancel: Event | None = None,
-    progress: Callable[[Part], None] | None = None,
-    keep_partial: bool = False,
-    beside: Path | None = None,
-) -> Path | None:
-    """Generate a volume and write it with its recipe beside it.
-
-    Parameters
-    ----------
-    recipe
-        What to generate.
-    out
-        Ends in .nii or .nii.gz; its folder is made if needed, an existing result is replaced.
-    cancel
-        Stops the generation; then nothing is written, unless `keep_partial`.
-    progress
-        Called with every part.
-    keep_partial
-        Write the slices that were finished before the cancel, if any, as NAME.partial.nii.gz, the rest background.
-    beside
-        See `open_job`.
-
-    Returns
-    -------
-    Path or None
-        What was written; None if nothing was.
-
-    Raises
-    ------
-    InputError
-        As `open_job`, and if `out` cannot be written or is one of the inputs.
-    """
-    out = Path(out)
-    check_output(recipe, out)
-    job = open_job(recipe, beside=beside)
-    for part in job.run(cancel):
-        if progress is not None:
-            progress(part)
-    if job.finished:
-        return write_result(job, out)
-    if keep_partial and job.generated[list(job.todo)].any():
-        suffix = ".nii.gz" if out.name.endswith(".gz") else ".nii"
-        return write_result(job, out.with_name(f"{out.name.removesuffix(suffix)}.partial{suffix}"))
-    return None
-
-
-def replay(
-    recipe: Path | str,
-    out: Path | str | None = None,
-    *,
-    device: str | None = None,
-    cancel: Event | None = None,
-    progress: Callable[[Part], None] | None = None,
-) -> Path | None:
-    """Generate the volume of a recipe's file again; the same versions on the same device give the same bytes.
-
-    Parameters
-    ----------
-    recipe
-        The JSON file.
-    out
-        Where to write; over the first result, beside the recipe, if not given.
-    device
-        Another device than the recipe's, whose voxels then differ slightly.
-    cancel, progress
-        As for `run_recipe`, which also says what is returned and raised.
-    """
-    path = Path(recipe)
-    read = read_recipe(path)
-    if device is not None:
-        read = read.on_device(device)
-    return run_recipe(
-        read, result_of(path) if out is None else out, cancel=cancel, progress=progress, beside=path.parent
-    )
-
-
-def check_output(recipe: Recipe, out: Path) -> None:
-    """Make the folder of a result; InputError if the result could not be written or would replace something else."""
-    if not out.name.lower().endswith((".nii", ".nii.gz")):
-        raise InputError(f"{out} does not end in .nii or .nii.gz; results are written as NIfTI, change the name.")
-    if out.resolve() in [Path(file.path).resolve() for file in recipe.files]:
-        raise InputError(f"{out} is one of the inputs; write the result somewhere else.")
-    beside = sidecar(out)
-    if beside.exists() and not _is_recipe(beside):
-        raise InputError(f"{beside} exists and is no recipe; write the result somewhere else.")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The folder {out.parent} cannot be made ({error.strerror}); choose another place.") from error
-
-
-def _is_recipe(path: Path) -> bool:
-    try:
-        raw = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(raw, dict) and raw.get("format") == FORMAT
-
-
-def write_result(job: Job, out: Path | str) -> Path:
-    """Write a job's result as NIfTI and its recipe beside it, each whole or not at all; returns the path."""
-    out = Path(out)
-    check_output(job.recipe, out)
-    write_volume(job.result(), out)
-    write_recipe(job.recipe, sidecar(out))
-    return out

@@ -19,6 +19,7 @@ from napari_gem3d.sampling.compiled import Compiled
 from napari_gem3d.sampling.memory import Workplace
 from napari_gem3d.sampling.noise import correlated_noise
 from napari_gem3d.sampling.solver import denoise, make_solver, published_known_levels
+from napari_gem3d.sampling.stopping import Stopped, stoppable
 from napari_gem3d.sampling.windows import Window, plan_windows
 
 
@@ -97,6 +98,8 @@ class Propagation:
         The slice that the informed slice stands for.
     windows
         All windows, in their order.
+    finished
+        Those whose slices are generated.
     latents
         (Z, c, h, w), what is generated so far.
     place
@@ -118,20 +121,39 @@ class Propagation:
         self._bundle, self._labels = bundle, labels
         self.plan, self.sampling = plan, sampling
         self.place = Workplace(bundle, torch.device(sampling.device), sampling.precision)
-        network = bundle.volume_unet
-        self.network = Compiled(network, self.place.say) if sampling.compiled else network
+        self._volume_unet = bundle.volume_unet
+        self.network = Compiled(self._volume_unet, self.place.say) if sampling.compiled else self._volume_unet
         self.start, self._informed = start, informed
         shape = (len(labels), *informed.shape[1:])
         if given is None:
             self.windows = plan_windows(len(labels), start, plan.window, plan.overlap)
-            self.latents, self._keep = torch.zeros(shape), torch.zeros((len(labels), 1, 1, 1))
+            self._first, self._keep = torch.zeros(shape), torch.zeros((len(labels), 1, 1, 1))
         else:
             self.windows = given.windows
-            self.latents, self._keep = given.latents.clone(), given.keep
+            self._first, self._keep = given.latents, given.keep
+        self.reset()
         # Drawn on the processor for all slices at once: windows, batches and the device do not change it.
         self._generator = torch.Generator()
         self._noise = torch.zeros_like(self.latents)
         self._settle()
+
+    def reset(self) -> None:
+        """Go back to the beginning."""
+        self.latents = self._first.to(self.place.device, copy=True)
+        self.finished: list[Window] = []
+        self._drawn: Tensor | None = None  # the generator's state after the last finished window
+
+    def state(self) -> dict[str, Tensor]:
+        """Which windows are finished, their latents, and where the noise stands: all on the processor."""
+        done = torch.tensor([self.windows.index(window) for window in self.finished], dtype=torch.int64)
+        drawn = torch.empty(0, dtype=torch.uint8) if self._drawn is None else self._drawn
+        return {"latents": self.latents.cpu().contiguous(), "windows": done, "generator": drawn}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take over the `state` of another propagation of the same recipe."""
+        self.latents = state["latents"].to(self.place.device)
+        self.finished = [self.windows[i] for i in state["windows"].tolist()]
+        self._drawn = state["generator"] if len(state["generator"]) else None
 
     def _settle(self) -> None:
         """Bring everything to where the networks run."""
@@ -141,7 +163,7 @@ class Propagation:
         self._conditions = Conditions(self.plan, self._labels, device, self._bundle.vae, self.place.precision)
 
     def run(self, cancel: Event | None = None) -> Iterator[tuple[tuple[Window, ...], bool]]:
-        """Generate all windows in their order; stop before the next denoising step once `cancel` is set.
+        """Generate the windows that are not finished, in their order; stop within a step once `cancel` is set.
 
         Yields
         ------
@@ -156,8 +178,12 @@ class Propagation:
             self.latents.shape, schedule.slice_correlation, generator=generator, decay=schedule.slice_decay
         )
         self._noise = noise.to(self.latents.device)
+        if self._drawn is not None:
+            generator.set_state(self._drawn)
         for batch in batches(self.windows):
-            yield from self._finish(batch, cancel)
+            left = tuple(window for window in batch if window not in self.finished)
+            if left:
+                yield from self._finish(left, cancel)
             if cancel is not None and cancel.is_set():
                 return
 
@@ -173,16 +199,21 @@ class Propagation:
             self._settle()
         drawn = self._generator.get_state()
         try:
-            for latents in self._denoise(batch):  # noqa: B007 — the last is the result
-                yield batch, False
-                if cancel is not None and cancel.is_set():
-                    return
+            with stoppable(self._volume_unet, None if self.sampling.compiled else cancel):
+                for latents in self._denoise(batch):  # noqa: B007 — the last is the result
+                    yield batch, False
+                    if cancel is not None and cancel.is_set():
+                        return
+        except Stopped:
+            return
         except (RuntimeError, MemoryError) as error:
             self.place.give_way(error, denoising=True)
         else:
             for window, result in zip(batch, latents.split(len(batch[0].slices)), strict=True):
                 new = window.new
                 self.latents[new.start : new.stop] = result[new.start - window.slices.start :][: len(new)]
+            self.finished.extend(batch)
+            self._drawn = self._generator.get_state()
             yield batch, True
             return
         self.place.free()

@@ -155,7 +155,7 @@ class CoreEngine:
     def export(self, job: Job, path: Path) -> None:
         """Write the job's result as NIfTI and the recipe beside it."""
         from napari_gem3d.sampling.job import Job as CoreJob
-        from napari_gem3d.sampling.job import write_result
+        from napari_gem3d.sampling.results import write_result
 
         assert isinstance(job, CoreJob), "`open` made it"
         write_result(job, path)

@@ -122,8 +122,8 @@ def interrupted(monkeypatch) -> Iterator[None]:
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     run = Job.run
 
-    def interrupting(self, cancel=None):
-        for part in run(self, cancel):
+    def interrupting(self, cancel=None, **options):
+        for part in run(self, cancel, **options):
             yield part
             if self.recipe.start in part.indices:
                 os.kill(os.getpid(), signal.SIGINT)
@@ -146,6 +146,17 @@ def test_ctrl_c_with_keep_partial_writes_what_is_finished(tiny_patient, tiny_mod
     assert main(generate_arguments(tiny_patient, tiny_model, out, "--keep-partial")) == 130
     assert "Wrote the slices finished so far to" in capsys.readouterr().out
     assert not out.exists() and read_volume(tmp_path / "out.partial.nii.gz").voxels.any()
+
+
+def test_resume_goes_on_with_what_was_kept(tiny_patient, tiny_model, tmp_path, capsys, interrupted, monkeypatch):
+    out = tmp_path / "out.nii.gz"
+    assert main(generate_arguments(tiny_patient, tiny_model, out, "--resume")) == 2
+    assert "There is no out.partial" in complaint(capsys)
+    assert main(generate_arguments(tiny_patient, tiny_model, out, "--keep-partial")) == 130
+    assert "the same command with --resume goes on from there" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main(generate_arguments(tiny_patient, tiny_model, out, "--resume")) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json", "out.nii.gz"]
 
 
 def test_ctrl_c_while_loading_is_130(monkeypatch, tiny_patient, tiny_model, tmp_path, capsys):

@@ -217,7 +217,9 @@ def test_a_partial_result_is_kept_if_asked_for(recipe, tmp_path):
 
     written = run_recipe(recipe, tmp_path / "out.nii.gz", cancel=cancel, progress=stop, keep_partial=True)
     assert written == tmp_path / "out.partial.nii.gz"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.partial.json", "out.partial.nii.gz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"out.partial{end}" for end in (".json", ".nii.gz", ".safetensors")
+    ]
     shown = np.flatnonzero(read_volume(written).voxels.any(axis=(1, 2)))
     assert recipe.start in shown and len(shown) <= 6
 

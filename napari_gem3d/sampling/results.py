@@ -1,0 +1,139 @@
+"""Results on disk: a recipe carried out and written, whole or in part, and a part that is gone on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
+from napari_gem3d.errors import InputError
+from napari_gem3d.io import write_volume
+from napari_gem3d.sampling.job import Job, Part, open_job
+from napari_gem3d.sampling.partial import load_state, partial_result, save_state, state_of
+from napari_gem3d.sampling.recipe import FORMAT, Recipe, read_recipe, result_of, sidecar, write_recipe
+
+
+def run_recipe(
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    cancel: Event | None = None,
+    progress: Callable[[Part], None] | None = None,
+    keep_partial: bool = False,
+    resume: bool = False,
+    beside: Path | None = None,
+) -> Path | None:
+    """Generate a volume and write it with its recipe beside it.
+
+    Parameters
+    ----------
+    recipe
+        What to generate.
+    out
+        Ends in .nii or .nii.gz; its folder is made if needed, an existing result is replaced.
+    cancel
+        Stops the generation; then nothing is written, unless `keep_partial`.
+    progress
+        Called with every part.
+    keep_partial
+        Write the slices that were finished before the cancel, if any, as NAME.partial.nii.gz, the rest background (the
+        scan, for an edit), with all that is needed to go on beside it.
+    resume
+        Go on with the partial result that lies beside `out`, which is removed once the whole one is written. On a
+        processor the bytes are those of a run that was never stopped.
+    beside
+        See `open_job`.
+
+    Returns
+    -------
+    Path or None
+        What was written; None if nothing was.
+
+    Raises
+    ------
+    InputError
+        As `open_job`; if `out` cannot be written or is one of the inputs; if there is no partial result of this
+        recipe to go on with.
+    """
+    out = Path(out)
+    check_output(recipe, out)
+    job = open_job(recipe, beside=beside)
+    partial = partial_result(out)
+    if resume:
+        load_state(job, state_of(partial))
+    for part in job.run(cancel, resume=resume):
+        if progress is not None:
+            progress(part)
+    if job.finished:
+        written = write_result(job, out)
+        if resume:
+            for path in (partial, sidecar(partial), state_of(partial)):
+                path.unlink(missing_ok=True)
+        return written
+    if keep_partial and job.generated[list(job.todo)].any():
+        save_state(job, state_of(partial))
+        return write_result(job, partial)
+    return None
+
+
+def replay(
+    recipe: Path | str,
+    out: Path | str | None = None,
+    *,
+    device: str | None = None,
+    cancel: Event | None = None,
+    progress: Callable[[Part], None] | None = None,
+) -> Path | None:
+    """Generate the volume of a recipe's file again; the same versions on the same device give the same bytes.
+
+    Parameters
+    ----------
+    recipe
+        The JSON file.
+    out
+        Where to write; over the first result, beside the recipe, if not given.
+    device
+        Another device than the recipe's, whose voxels then differ slightly.
+    cancel, progress
+        As for `run_recipe`, which also says what is returned and raised.
+    """
+    path = Path(recipe)
+    read = read_recipe(path)
+    if device is not None:
+        read = read.on_device(device)
+    return run_recipe(
+        read, result_of(path) if out is None else out, cancel=cancel, progress=progress, beside=path.parent
+    )
+
+
+def check_output(recipe: Recipe, out: Path) -> None:
+    """Make the folder of a result; InputError if the result could not be written or would replace something else."""
+    if not out.name.lower().endswith((".nii", ".nii.gz")):
+        raise InputError(f"{out} does not end in .nii or .nii.gz; results are written as NIfTI, change the name.")
+    if out.resolve() in [Path(file.path).resolve() for file in recipe.files]:
+        raise InputError(f"{out} is one of the inputs; write the result somewhere else.")
+    beside = sidecar(out)
+    if beside.exists() and not _is_recipe(beside):
+        raise InputError(f"{beside} exists and is no recipe; write the result somewhere else.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {out.parent} cannot be made ({error.strerror}); choose another place.") from error
+
+
+def _is_recipe(path: Path) -> bool:
+    try:
+        raw = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(raw, dict) and raw.get("format") == FORMAT
+
+
+def write_result(job: Job, out: Path | str) -> Path:
+    """Write a job's result as NIfTI and its recipe beside it, each whole or not at all; returns the path."""
+    out = Path(out)
+    check_output(job.recipe, out)
+    write_volume(job.result(), out)
+    write_recipe(job.recipe, sidecar(out))
+    return out

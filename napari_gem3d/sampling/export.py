@@ -11,7 +11,8 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.io import read_label_map, read_volume, sha256, write_volume
 from napari_gem3d.io.dicom_writing import check_new_folder, write_dicom
 from napari_gem3d.io.nifti import header_description
-from napari_gem3d.sampling.recipe import InputFile, Recipe, read_recipe, sidecar, write_recipe
+from napari_gem3d.sampling.recipe import Recipe, read_recipe, sidecar, write_recipe
+from napari_gem3d.sampling.references import InputFile
 from napari_gem3d.sampling.results import check_output
 from napari_gem3d.volume import Volume
 

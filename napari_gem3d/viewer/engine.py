@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from numpy.typing import NDArray
 
 from napari_gem3d.grid import Grid
+from napari_gem3d.io import write_volume
+from napari_gem3d.io.nifti import SUFFIXES
 from napari_gem3d.labels import LabelTable
 from napari_gem3d.viewer.layers import Origin, restored_labels
 from napari_gem3d.viewer.session import Session
@@ -18,6 +20,7 @@ from napari_gem3d.volume import Volume
 
 if TYPE_CHECKING:
     from napari_gem3d.bundle import ModelBundle
+    from napari_gem3d.sampling.recipe import Recipe
 
 
 Mode = Literal["volume", "edit"]
@@ -111,8 +114,17 @@ class Engine(Protocol):
     def open(self, order: Order) -> Job:
         """Write the mask, make the recipe, check and load everything."""
 
-    def export(self, job: Job, path: Path) -> None:
-        """Write the job's result as NIfTI and the recipe beside it."""
+    def save(self, volume: Volume, recipe: Any, path: Path) -> None:
+        """Write a result as NIfTI and its recipe beside it, to read both back later."""
+
+    def read_recipe(self, path: Path) -> Any:
+        """The recipe beside a result that was saved."""
+
+    def export(self, volume: Volume, recipe: Any, path: Path, sources: Sequence[Path]) -> list[Path]:
+        """Write a result for others; `sources` are never replaced. A folder's name is a DICOM series. Returns files."""
+
+    def command(self, recipe: Any, out: Path) -> str:
+        """The line for the shell that generates a recipe's volume again."""
 
 
 class CoreEngine:
@@ -152,13 +164,32 @@ class CoreEngine:
         )
         return open_job(recipe, bundle=bundle)
 
-    def export(self, job: Job, path: Path) -> None:
-        """Write the job's result as NIfTI and the recipe beside it."""
-        from napari_gem3d.sampling.job import Job as CoreJob
-        from napari_gem3d.sampling.results import write_result
+    def save(self, volume: Volume, recipe: Recipe, path: Path) -> None:
+        """Write a result as NIfTI and its recipe beside it."""
+        from napari_gem3d.sampling.recipe import sidecar, write_recipe
 
-        assert isinstance(job, CoreJob), "`open` made it"
-        write_result(job, path)
+        write_volume(volume, path)
+        write_recipe(recipe, sidecar(path))
+
+    def read_recipe(self, path: Path) -> Recipe:
+        """The recipe beside a result; InputError as `read_recipe`."""
+        from napari_gem3d.sampling.recipe import read_recipe, sidecar
+
+        return read_recipe(sidecar(path))
+
+    def export(self, volume: Volume, recipe: Recipe, path: Path, sources: Sequence[Path]) -> list[Path]:
+        """Write a result as NIfTI, or, if `path` has no suffix of one, as a DICOM series; see `export_nifti`."""
+        from napari_gem3d.sampling.export import export_dicom, export_nifti
+
+        if path.name.lower().endswith(SUFFIXES):
+            return export_nifti(volume, recipe, path, sources=sources)
+        return [export_dicom(volume, recipe, path)]
+
+    def command(self, recipe: Recipe, out: Path) -> str:
+        """The line for the shell that generates a recipe's volume again; InputError as `recipe_command`."""
+        from napari_gem3d.sampling.command_line import recipe_command, shell_line
+
+        return shell_line(recipe_command(recipe, out))
 
     def _bundle(self, model: str) -> ModelBundle:
         from napari_gem3d.bundle import load_bundle

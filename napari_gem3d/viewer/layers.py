@@ -18,6 +18,8 @@ from napari_gem3d.labels import LabelMap, LabelTable
 from napari_gem3d.volume import Modality, Volume, resample
 
 METADATA = "gem3d"
+# Layers that are tools of this plugin (handles, previews) and not the user's have this in their metadata.
+TOOL = "napari-gem3d-tool"
 # Directions in which the axes of a canonical layer increase; napari shows them beside its sliders.
 AXIS_LABELS = ("I→S", "P→A", "L→R")
 UNITS = ("mm", "mm", "mm")
@@ -62,6 +64,11 @@ def origin_of(layer: Layer) -> Origin | None:
     """What `layer` remembers of its volume; None for layers that did not come through this plugin."""
     origin = layer.metadata.get(METADATA)
     return origin if isinstance(origin, Origin) else None
+
+
+def is_tool(layer: Layer) -> bool:
+    """Whether `layer` is a tool of this plugin: no patient's, and not to be exported."""
+    return bool(layer.metadata.get(TOOL))
 
 
 def placement(grid: Grid) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_gem3d.viewer.engine import Engine
+from napari_gem3d.viewer.runs.restore_line import RestoreLine
 from napari_gem3d.viewer.session import Session, start_log
 from napari_gem3d.viewer.steps.generate import GenerateStep
 from napari_gem3d.viewer.steps.informed import InformedStep
@@ -45,6 +46,7 @@ class GemPanel(QWidget):
         super().__init__()
         log = start_log()
         self.workbench = Workbench(napari_viewer, engine=engine, session=session)
+        self.restore = RestoreLine(self.workbench)
         self.patients = PatientsStep(self.workbench)
         self.mask = MaskStep(self.workbench)
         self.informed = InformedStep(self.workbench)
@@ -54,7 +56,7 @@ class GemPanel(QWidget):
         steps = QVBoxLayout(inside)
         steps.setContentsMargins(4, 4, 4, 4)
         steps.setSpacing(8)
-        for widget in (self.patients, self.mask, self.informed, self.generate):
+        for widget in (self.restore, self.patients, self.mask, self.informed, self.generate):
             steps.addWidget(widget)
         steps.addStretch()
         layout = QVBoxLayout(self)

@@ -20,6 +20,9 @@ from napari_gem3d.viewer.patients import Patient, find_patients, matching_slice
 from napari_gem3d.viewer.planes.controller import Planes
 from napari_gem3d.viewer.reader import read_layers
 from napari_gem3d.viewer.run import Run
+from napari_gem3d.viewer.runs.autosave import Autosave
+from napari_gem3d.viewer.runs.restore import Restore
+from napari_gem3d.viewer.runs.results import Results
 from napari_gem3d.viewer.samples import SAMPLES, sample_layers
 from napari_gem3d.viewer.session import Session
 from napari_gem3d.viewer.state import PanelState
@@ -44,19 +47,27 @@ class Workbench:
         What is chosen and what is going on; change it to drive the panel.
     generation
         Makes runs of what is chosen, and carries them out in `worker`.
+    results
+        Shows, compares, exports and deletes what came of them.
+    autosave, restore
+        Keep results and painted masks in `session`, and offer those of a session that a crash has ended.
     """
 
     def __init__(self, viewer: Any, *, engine: Engine | None = None, session: Session | None = None) -> None:
         self.viewer = viewer
         self.state = PanelState()
-        self.engine: Engine = engine if engine is not None else CoreEngine(session or Session())
+        self.session = session or Session()
+        self.engine: Engine = engine if engine is not None else CoreEngine(self.session)
         self.planes = Planes(viewer)
         self.worker = Worker()
         # Opening a scan must not wait until a generation ends.
-        self._files = Worker()
+        self.files = Worker()
         self._donor_is_default = True
         self._watched_mask: Labels | None = None
         self.generation = Generation(self)
+        self.results = Results(self)
+        self.autosave = Autosave(self)
+        self.restore = Restore(self)
         self.state.events.model.connect(self.load_model)
         self.state.events.patient.connect(self._on_patient)
         self.state.events.mask.connect(self._on_mask)
@@ -75,12 +86,14 @@ class Workbench:
     def close(self) -> None:
         """Cancel what is running, end the threads, let go of the viewer."""
         self.generation.close()
+        self.results.close()
         layers = self.viewer.layers.events
         for event in (layers.inserted, layers.removed, layers.renamed):
             event.disconnect(self._on_layers)
         self.planes.close()
         self.worker.close()
-        self._files.close()
+        self.files.close()
+        self.autosave.close()
 
     # --- model -------------------------------------------------------------------------------------------------
 
@@ -113,7 +126,7 @@ class Workbench:
 
     def _open(self, read: Callable[[], list[LayerDataTuple]], message: str) -> None:
         self.state.say(message)
-        self._files.submit(read, self._show_read, self.state.say_error)
+        self.files.submit(read, self._show_read, self.state.say_error)
 
     def _show_read(self, tuples: list[LayerDataTuple]) -> None:
         self.show(tuples)
@@ -291,15 +304,6 @@ class Workbench:
         """Go on with a run that was cancelled."""
         self.generation.resume(run)
 
-    def export(self, path: Path) -> None:
-        """Write the latest result as NIfTI with its recipe beside it, in the background."""
-        run = self.run
-        if run is None or run.job is None or run.status not in ("finished", "partial"):
-            self.state.say_error(InputError("There is no result to export yet; generate one first."))
-            return
-        job = run.job
-        self._files.submit(
-            lambda: self.engine.export(job, path),
-            lambda _: self.state.say(f"Exported {path.name} and its recipe."),
-            self.state.say_error,
-        )
+    def export(self, run: Run | None, path: Path) -> None:
+        """Write a result for others, in the background; see `Results`, which also compares and deletes."""
+        self.results.export(run, path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,8 +109,18 @@ class FakeEngine:
             raise self.problem
         return FakeJob(order, self.permits)
 
-    def export(self, job: Any, path: Path) -> None:
-        write_volume(job.result(), path)
+    def save(self, volume: Volume, recipe: Any, path: Path) -> None:
+        write_volume(volume, path)
+
+    def read_recipe(self, path: Path) -> FakeRecipe:
+        return FakeRecipe(1)
+
+    def export(self, volume: Volume, recipe: Any, path: Path, sources: Sequence[Path]) -> list[Path]:
+        write_volume(volume, path)
+        return [path]
+
+    def command(self, recipe: Any, out: Path) -> str:
+        return f"napari-gem3d generate --seed {recipe.seed} --out {out}"
 
 
 @pytest.fixture

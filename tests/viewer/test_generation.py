@@ -224,13 +224,13 @@ def test_the_window_stays_alive_while_slices_stream(ready, engine, qtbot) -> Non
 
 def test_export_writes_the_result(ready, engine, qtbot, tmp_path) -> None:
     state = ready.workbench.state
-    ready.workbench.export(tmp_path / "early.nii.gz")
+    ready.workbench.export(ready.workbench.run, tmp_path / "early.nii.gz")
     assert state.failed and "generate one first" in state.message
     engine.permits.release(5)
     ready.workbench.generate()
     qtbot.waitUntil(lambda: state.activity == "idle")
     assert ready.generate.export.isEnabled()
-    ready.workbench.export(tmp_path / "out.nii.gz")
+    ready.workbench.export(ready.workbench.run, tmp_path / "out.nii.gz")
     qtbot.waitUntil(lambda: "Exported out.nii.gz" in state.message)
     written = read_volume(tmp_path / "out.nii.gz")
     assert written.grid.same_as(state.patient.grid)
@@ -271,7 +271,7 @@ def test_the_core_itself_with_a_tiny_model(make_napari_viewer_proxy, tiny_model,
         read_label_map(recipe["mask"]["path"]).voxels, read_label_map(tiny_patient.lesions).voxels
     )
     out = tmp_path / "out.nii.gz"
-    workbench.export(out)
+    workbench.export(workbench.run, out)
     qtbot.waitUntil(out.with_name("out.json").exists)
     from napari_gem3d import replay
 

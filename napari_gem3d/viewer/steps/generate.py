@@ -7,6 +7,7 @@ from pathlib import Path
 from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QProgressBar, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
+from napari_gem3d.viewer.runs.shelf import RunsShelf
 from napari_gem3d.viewer.steps.parts import line, row, step
 from napari_gem3d.viewer.workbench import Workbench
 
@@ -45,6 +46,8 @@ class GenerateStep(QWidget):
         inside.addWidget(self.progress)
         inside.addWidget(self.follow)
         inside.addWidget(self.message)
+        self.runs = RunsShelf(workbench)
+        inside.addWidget(self.runs)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(frame)
@@ -101,7 +104,7 @@ class GenerateStep(QWidget):
         suggestion = f"{run.layer.name}.nii.gz".replace(" ", "-").lower() if run and run.layer else "synthetic.nii.gz"
         name, _ = QFileDialog.getSaveFileName(self, "Export the synthetic scan", suggestion, "NIfTI (*.nii.gz *.nii)")
         if name:
-            self._workbench.export(Path(name))
+            self._workbench.export(run, Path(name))
 
 
 def time_left(seconds: float) -> str:

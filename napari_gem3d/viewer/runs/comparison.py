@@ -1,0 +1,245 @@
+"""A result beside, over or against the scan or another result."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from napari.layers import Image, Layer
+from napari.utils.colormaps import Colormap
+from psygnal import EventedModel
+from pydantic import ConfigDict
+from qtpy.QtCore import QTimer
+
+from napari_gem3d.errors import InputError
+from napari_gem3d.viewer.layers import TOOL, origin_of
+from napari_gem3d.viewer.run import Run
+from napari_gem3d.viewer.runs.mark import SYNTHETIC
+from napari_gem3d.viewer.runs.mixing import Difference, Shown, checkerboard, difference
+from napari_gem3d.volume import Volume
+
+if TYPE_CHECKING:
+    from napari_gem3d.viewer.workbench import Workbench
+
+How = Literal["flicker", "side by side", "checkerboard", "difference"]
+_FLICKER_MS = 700
+# Symmetric: what is equal is black, as the background is, so that the eye goes to what differs.
+DIVERGING = Colormap(
+    [[0.35, 0.75, 1.0], [0.1, 0.3, 0.8], [0, 0, 0], [0.8, 0.2, 0.1], [1.0, 0.8, 0.3]], name="difference"
+)
+
+
+class ComparisonState(EventedModel):
+    """What is compared, and how.
+
+    Attributes
+    ----------
+    run
+        The result, None while nothing is compared.
+    other
+        Another run, or None for the patient's scan.
+    how
+        The way.
+    tile_mm
+        Edge of the checkerboard's cubes.
+    note
+        What can be said of it in a line: the size of the difference, or that grey windows were matched.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, validate_assignment=True)
+
+    run: Any = None
+    other: Any = None
+    how: How = "flicker"
+    tile_mm: float = 20.0
+    note: str = ""
+
+
+class Comparison:
+    """Shows two images of a patient against each other, and puts the viewer back as it was afterwards.
+
+    Parameters
+    ----------
+    workbench
+        Whose viewer shows, and whose worker mixes.
+
+    Attributes
+    ----------
+    state
+        Change `how`, `other` or `tile_mm` and the view follows; `start` and `stop` begin and end it.
+    """
+
+    def __init__(self, workbench: Workbench) -> None:
+        self._workbench = workbench
+        self.state = ComparisonState()
+        self._before: list[tuple[Layer, bool]] = []
+        self._mix: Image | None = None
+        self._wanted = 0
+        self._timer = QTimer()
+        self._timer.setInterval(_FLICKER_MS)
+        self._timer.timeout.connect(self.flick)
+        for name in ("how", "other", "tile_mm"):
+            getattr(self.state.events, name).connect(self._show)
+        workbench.state.events.patient.connect(self._on_patient)
+
+    @property
+    def mix(self) -> Image | None:
+        """The layer of the checkerboard or the difference, None while there is none."""
+        return self._mix
+
+    def start(self, run: Run, other: Run | None = None, how: How | None = None) -> None:
+        """Compare a result with its patient's scan, or with another result; another comparison ends."""
+        self.stop()
+        if run.layer is None or run.status not in ("finished", "partial"):
+            self._workbench.state.say_error(InputError(f"{run.name} is not finished yet; compare it when it is."))
+            return
+        self._workbench.state.patient = run.patient
+        self._before = [(layer, layer.visible) for layer in self._workbench.viewer.layers]
+        with self.state.events.blocked():
+            self.state.other = other
+            self.state.how = how or self.state.how
+        self.state.run = run
+        self._show()
+
+    def stop(self) -> None:
+        """Show what was visible before."""
+        if self.state.run is None:
+            return
+        self._clear()
+        with self.state.events.blocked():
+            self.state.other, self.state.note = None, ""
+        self.state.run = None
+        layers = self._workbench.viewer.layers
+        for layer, visible in self._before:
+            if layer in layers:
+                layer.visible = visible
+        self._before = []
+
+    def flick(self) -> None:
+        """Change from the one image to the other."""
+        pair = self._pair()
+        if pair is None:
+            self.stop()
+            return
+        first, other = pair
+        first.visible, other.visible = not first.visible, first.visible
+
+    def close(self) -> None:
+        """Let go of the viewer."""
+        self.stop()
+        self._workbench.state.events.patient.disconnect(self._on_patient)
+
+    def _on_patient(self) -> None:
+        run = self.state.run
+        if run is not None and self._workbench.state.patient is not run.patient:
+            self.stop()
+
+    def _pair(self) -> tuple[Image, Image] | None:
+        """The two layers; None if one of them is gone."""
+        run, other = self.state.run, self.state.other
+        if run is None:
+            return None
+        second = run.patient.image if other is None else other.layer
+        layers = self._workbench.viewer.layers
+        return (run.layer, second) if run.layer in layers and second in layers else None
+
+    def _clear(self) -> None:
+        """End one way of showing, before the next."""
+        self._timer.stop()
+        self._wanted += 1
+        for model in self._workbench.planes.models:
+            model.canvas.grid.enabled = False
+        pair = self._pair()
+        for layer in pair or ():
+            layer.name_overlay.visible = False
+        mix, self._mix = self._mix, None
+        if mix is not None and mix in self._workbench.viewer.layers:
+            self._workbench.viewer.layers.remove(mix)
+
+    def _show(self) -> None:
+        """Show the pair in the way that is chosen."""
+        if self.state.run is None:
+            return
+        self._clear()
+        pair = self._pair()
+        if pair is None:
+            self.stop()
+            return
+        first, other = pair
+        how = self.state.how
+        self.state.note = ""
+        for layer in self._workbench.viewer.layers:
+            if isinstance(layer, Image):
+                layer.visible = layer in pair if how != "flicker" else layer == first
+        if how == "flicker":
+            self._timer.start()
+        elif how == "side by side":
+            self._side_by_side(first, other)
+        else:
+            self._ask_for_mix(first, other)
+
+    def _side_by_side(self, first: Image, other: Image) -> None:
+        """Napari's grid has a cell for each visible layer, so there may be two of them."""
+        for layer in self._workbench.viewer.layers:
+            layer.visible = layer in (first, other)
+        for layer in (first, other):
+            layer.name_overlay.visible = True
+        for model in self._workbench.planes.models:
+            model.canvas.grid.shape, model.canvas.grid.stride = (1, 2), -1
+            model.canvas.grid.enabled = True
+
+    # --- checkerboard and difference ---------------------------------------------------------------------------
+
+    def _ask_for_mix(self, first: Image, other: Image) -> None:
+        a, b, how, tile = _shown(first), _shown(other), self.state.how, self.state.tile_mm
+        number = self._wanted
+        self.state.note = "Mixing …"
+
+        def mix() -> Difference | np.ndarray:
+            return difference(a, b) if how == "difference" else checkerboard(a, b, tile)
+
+        matched = "" if a.limits == b.limits else "; intensities matched by the two grey windows"
+        self._workbench.files.submit(
+            mix, partial(self._show_mix, number, first, matched), self._workbench.state.say_error
+        )
+
+    def _show_mix(self, number: int, first: Image, matched: str, mixed: Any) -> None:
+        pair = self._pair()
+        if number != self._wanted or pair is None:
+            return  # something else was chosen meanwhile
+        limits, colours, voxels = first.contrast_limits, first.colormap, mixed
+        note = "Cubes of both"
+        if isinstance(mixed, Difference):
+            limits, colours, voxels = (-mixed.limit, mixed.limit), DIVERGING, mixed.voxels
+            note = "No voxel differs"
+            if mixed.share:
+                size = f"by {mixed.mean:.3g} on average and {mixed.largest:.4g} at most"
+                note = f"{mixed.share:.1%} of voxels differ, {size}"
+        attributes = {
+            "name": self.state.how.capitalize(),
+            "metadata": {TOOL: True, SYNTHETIC: True},
+            "contrast_limits": limits,
+            "colormap": colours,
+            "scale": first.scale,
+            "translate": first.translate,
+            "units": first.units,
+            "axis_labels": first.axis_labels,
+        }
+        layers = self._workbench.viewer.layers
+        # Neither image is seen below it, and every visible layer costs time at each refresh.
+        self._mix = self._workbench.viewer.add_layer(Layer.create(voxels, attributes, "image"))
+        layers.move(layers.index(self._mix), max(layers.index(layer) for layer in pair) + 1)
+        for layer in pair:
+            layer.visible = False
+        if isinstance(mixed, Difference):
+            self._mix.colorbar.visible = True
+        self.state.note = note + matched + "."
+
+
+def _shown(layer: Image) -> Shown:
+    """A layer's volume in canonical axes, with its window."""
+    origin = origin_of(layer)
+    assert origin is not None, "scans and results have one"
+    low, high = layer.contrast_limits
+    return Shown(Volume(np.asarray(layer.data), origin.grid.canonical().affine), (float(low), float(high)))

@@ -21,7 +21,6 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.measure import ROOT
-from benchmarks.quality import is_made
 from napari_gem3d import (
     InputError,
     LabelMap,
@@ -39,6 +38,7 @@ from napari_gem3d.grid import FloatArray
 from napari_gem3d.labels import LabelTable
 from napari_gem3d.masks import Flip, Grow, Remove, Transplant
 from napari_gem3d.pictures import Row, planes_in_rows
+from napari_gem3d.sampling.results import is_made
 
 IMAGES = ROOT / "docs" / "images"
 # Between the patients of one picture, pixels; and the width of a picture, which pages show smaller still.

@@ -34,7 +34,6 @@ from benchmarks.quality_table import (
 from benchmarks.reconstruction import mean_of, reconstruction
 from benchmarks.report import machine, publish
 from benchmarks.solvers import cases_of
-from napari_gem3d import run_recipe
 from napari_gem3d.bundle import load_bundle
 from napari_gem3d.bundle.store import find_bundle, read_plan
 from napari_gem3d.errors import InputError
@@ -45,13 +44,12 @@ from napari_gem3d.evaluation.similarity import in_real_units
 from napari_gem3d.io import read_label_map, read_volume, replacing, sha256
 from napari_gem3d.labels import LabelTable
 from napari_gem3d.pictures import Row, planes_in_rows
-from napari_gem3d.sampling.recipe import Recipe, make_recipe, read_recipe, sidecar
+from napari_gem3d.sampling.recipe import Recipe, make_recipe
+from napari_gem3d.sampling.results import is_made, run_recipe
 
 POSITION = 0.5
 # Of the volume whose time is taken.
 SLICES = 140
-# What a recipe says of where files lie, which does not decide any voxel.
-_PLACES = {"mask": {"path"}, "informed": {"path"}, "body": {"path"}, "model": {"folder"}}
 
 
 @dataclass(frozen=True)
@@ -102,14 +100,6 @@ def draw(study: Study, method: str, model: str) -> Recipe:
                 run_recipe(recipe, out)
                 print(f"made {out}", flush=True)
     return recipe
-
-
-def is_made(recipe: Recipe, out: Path) -> bool:
-    """Whether a volume lies there that this recipe made, wherever its inputs lay then."""
-    beside = sidecar(out)
-    if not (out.exists() and beside.exists()):
-        return False
-    return read_recipe(beside).model_dump(exclude=_PLACES) == recipe.model_dump(exclude=_PLACES)
 
 
 def features_by_plane(scan: Path, store: Path) -> dict[str, NDArray[np.float64]]:

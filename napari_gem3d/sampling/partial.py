@@ -43,7 +43,7 @@ def save_state(job: Job, path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        save_file(job.state(), temporary, metadata={"format": _FORMAT, "recipe": _identity(job.recipe)})
+        save_file(job.state(), temporary, metadata={"format": _FORMAT, "recipe": identity(job.recipe)})
 
 
 def load_state(job: Job, path: Path) -> None:
@@ -64,7 +64,7 @@ def load_state(job: Job, path: Path) -> None:
         raise InputError(f"{path} cannot be read ({error}); generate from the beginning.") from error
     if metadata.get("format") != _FORMAT:
         raise InputError(f"{path} is not what this version of napari-gem3d leaves; generate from the beginning.")
-    if metadata.get("recipe") != _identity(job.recipe):
+    if metadata.get("recipe") != identity(job.recipe):
         raise InputError(
             f"{path} was made with other inputs, settings or versions; give those of {path.with_suffix('.json').name}, "
             "or generate from the beginning."
@@ -72,7 +72,7 @@ def load_state(job: Job, path: Path) -> None:
     job.restore(state)
 
 
-def _identity(recipe: Recipe) -> str:
+def identity(recipe: Recipe) -> str:
     """A hash of all that decides the voxels: files by their content, wherever they lie."""
 
     def without_places(value: object) -> object:

@@ -10,7 +10,7 @@ from threading import Event
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import write_volume
 from napari_gem3d.sampling.job import Job, Part, open_job
-from napari_gem3d.sampling.partial import load_state, partial_result, save_state, state_of
+from napari_gem3d.sampling.partial import identity, load_state, partial_result, save_state, state_of
 from napari_gem3d.sampling.recipe import FORMAT, Recipe, read_recipe, result_of, sidecar, write_recipe
 
 
@@ -128,6 +128,12 @@ def _is_recipe(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(raw, dict) and raw.get("format") == FORMAT
+
+
+def is_made(recipe: Recipe, out: Path) -> bool:
+    """Whether `out` is the result of this recipe, by the recipe beside it, wherever the files lay when it was made."""
+    beside = sidecar(out)
+    return out.exists() and beside.exists() and identity(read_recipe(beside)) == identity(recipe)
 
 
 def write_result(job: Job, out: Path | str) -> Path:

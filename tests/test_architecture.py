@@ -23,8 +23,9 @@ FLOORS = (
     ("volume", "device"),
     ("labels",),
     ("foreground", "io", "networks"),
-    ("phantoms", "pictures", "bundle", "masks", "evaluation", "brain"),
+    ("phantoms", "pictures", "bundle", "masks", "brain"),
     ("sampling",),
+    ("evaluation",),
     ("training", "viewer"),
     ("cli",),
 )

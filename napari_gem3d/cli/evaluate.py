@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "synthetic", type=Path, metavar="SYNTHETIC", help="folder of synthetic scans, CASE.nii.gz or CASE-….nii.gz"
     )
     parser.add_argument("--labels", type=Path, metavar="DIR", help="label maps, CASE.nii.gz: contrast by label")
+    parser.add_argument(
+        "--training",
+        type=Path,
+        metavar="DIR",
+        help="scans that the model learned from: memorisation audit, REAL are the held-out scans",
+    )
+    parser.add_argument("--model", metavar="BUNDLE", help="audit in the latents of this bundle's VAE too")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets report.json and report.html")
 
 
@@ -23,16 +31,46 @@ def run(options: argparse.Namespace) -> int:
     def say(line: str) -> None:
         print(line, flush=True)
 
-    report = evaluate(options.real, options.synthetic, options.out, options.labels, say)
+    report = evaluate(
+        options.real,
+        options.synthetic,
+        options.out,
+        options.labels,
+        say,
+        training=options.training,
+        model=options.model,
+    )
     if report["mean"]:
         shown = {key: value for key, value in report["mean"].items() if key != "contrast"}
         contrast = report["mean"].get("contrast", {})
         figures = [f"{key} {value:.3f}" for key, value in shown.items()]
-        figures += [f"contrast of label {key} {value:.3f}" for key, value in contrast.items()]
+        figures += [f"contrast of label {key} {value:.3f}" for key, value in contrast.items() if value is not None]
         print(f"mean of {len(report['pairs'])} pairs: {', '.join(figures)}")
     else:
         print("no synthetic scan has the name of a real one: only the Fréchet distances say something")
     distances = ", ".join(f"{plane} {value:.3f}" for plane, value in report["frechet"].items())
     print(f"Fréchet distance ({report['frechet_extractor']}): {distances}")
+    for name, found in report.get("memorisation", {}).get("distances", {}).items():
+        print(
+            f"memorisation by {name}: {found['share_of_synthetic_slices_closer']:.1%} of synthetic slices and "
+            f"{found['share_of_synthetic_scans_closer']:.1%} of synthetic scans nearer to the training set than any "
+            "held-out one"
+        )
+    if "memorisation" in report:
+        print(_verdict(report["memorisation"]))
     print(f"report: {options.out / 'report.html'}")
     return 0
+
+
+def _verdict(audit: dict[str, Any]) -> str:
+    """What the memorisation audit says, in a line or two."""
+    verdicts = audit["verdicts"]
+    by_flag = {flag: [name for name, found in verdicts.items() if found == flag] for flag in ("copy", "look", "clear")}
+    copies = f"{len(by_flag['copy'])} of {len(verdicts)} synthetic scans are copies of training scans"
+    told = f"{copies}{': ' if by_flag['copy'] else ''}{', '.join(by_flag['copy'])}; "
+    told += f"{len(by_flag['look'])} have single slices to look at, {len(by_flag['clear'])} are clear"
+    if audit["doubtful_held_out_scans"]:
+        told += (
+            f"\nwarning: held-out scans that look like training scans: {', '.join(audit['doubtful_held_out_scans'])}"
+        )
+    return told

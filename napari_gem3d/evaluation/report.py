@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import json
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,16 @@ from typing import Any
 import numpy as np
 
 from napari_gem3d import __version__
+from napari_gem3d.bundle import load_bundle
+from napari_gem3d.errors import InputError
 from napari_gem3d.evaluation.contrast import label_intensities
 from napari_gem3d.evaluation.frechet import PLANES, frechet_distance, slice_features
+from napari_gem3d.evaluation.memorisation.audit import Audit, Say, audit
+from napari_gem3d.evaluation.memorisation.latents import Latents
+from napari_gem3d.evaluation.memorisation.pictures import closest_pairs
+from napari_gem3d.evaluation.memorisation.pixels import Pixels
+from napari_gem3d.evaluation.memorisation.space import Space
+from napari_gem3d.evaluation.page import page
 from napari_gem3d.evaluation.pairs import Pair, find_pairs, read_all, scans
 from napari_gem3d.evaluation.similarity import in_real_units, ms_ssim, psnr
 from napari_gem3d.evaluation.texture import sharpness, step_ratio
@@ -20,6 +28,7 @@ from napari_gem3d.io import replacing
 
 EXTRACTOR = "EfficientNet-Lite0 (ImageNet), mean over the last feature maps; not FID"
 _FIGURES = ("ms_ssim", "psnr", "step_axial", "step_coronal", "step_sagittal", "sharpness")
+_CONTRAST = "contrast "
 
 
 def judge(pair: Pair) -> dict[str, Any]:
@@ -71,7 +80,14 @@ def frechet_by_plane(real: dict[str, Path], made: dict[str, Path]) -> dict[str, 
 
 
 def evaluate(
-    real: Path, made: Path, out: Path, labels: Path | None = None, say: Callable[[str], None] = lambda _: None
+    real: Path,
+    made: Path,
+    out: Path,
+    labels: Path | None = None,
+    say: Say = lambda _: None,
+    *,
+    training: Path | None = None,
+    model: Path | str | None = None,
 ) -> dict[str, Any]:
     """Compare two folders of scans and write ``report.json`` and ``report.html`` to `out`.
 
@@ -80,85 +96,121 @@ def evaluate(
     real, made, labels
         As `find_pairs`; every scan of both folders counts in the Fréchet distances.
     out
-        Folder of the report.
+        Folder of the report. With `training`, the page shows slices of training scans.
     say
-        Receives a line a pair.
+        Receives a line a pair, and a line a scan of the audit.
+    training
+        Folder of the scans that the model learned from: adds the memorisation audit, with `real` as held-out scans.
+    model
+        A bundle, by folder or name, in whose latents the audit compares as well.
 
     Returns
     -------
     dict
-        What ``report.json`` holds: ``pairs`` (figures by synthetic scan), ``mean``, ``frechet`` by plane, counts.
+        What ``report.json`` holds: ``pairs`` (figures by synthetic scan), their ``mean``; ``cases`` (number, mean and
+        standard deviation of the scans of each case) and ``deviation_over_seeds`` (the deviation within cases, pooled);
+        ``frechet`` by plane; counts; with `training`, ``memorisation``.
 
     Raises
     ------
     InputError
-        If a folder or a scan cannot be used.
+        If a folder, a scan or the model cannot be used.
     """
     pairs = find_pairs(real, made, labels)
+    sets = scans(real), scans(made)
+    learned = None if training is None else scans(training)
+    spaces = _spaces(training, model)
     judged = {}
     for pair in pairs:
         judged[pair.name] = judge(pair)
         say(f"{pair.name}: " + ", ".join(f"{key} {judged[pair.name][key]:.3f}" for key in _FIGURES))
-    sets = scans(real), scans(made)
-    report = {
+    report: dict[str, Any] = {
         "napari_gem3d": __version__,
         "real_scans": len(sets[0]),
         "synthetic_scans": len(sets[1]),
         "pairs": judged,
-        "mean": _mean(list(judged.values())),
+        **_summary(list(judged.values())),
         "frechet": frechet_by_plane(*sets),
         "frechet_extractor": EXTRACTOR,
     }
+    pictures = {}
+    if learned is not None:
+        found = audit(learned, *sets, spaces, say)
+        report["memorisation"] = found.to_json()
+        pictures = {part.space: list(closest_pairs(part, sets[1], learned)) for part in found.comparisons}
     out.mkdir(parents=True, exist_ok=True)
-    for name, text in (("report.json", json.dumps(report, indent=2)), ("report.html", _page(report))):
+    files = ("report.json", json.dumps(report, indent=2)), ("report.html", page(report, _FIGURES, pictures))
+    for name, text in files:
         with replacing(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return report
 
 
-def _mean(judged: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    if not judged:
-        return {}
-    mean: dict[str, Any] = {key: _mean_of([entry[key] for entry in judged]) for key in _FIGURES}
-    values = sorted({value for entry in judged for value in entry.get("contrast", {})}, key=int)
-    if values:
-        shown = {value: [e["contrast"][value] for e in judged if value in e.get("contrast", {})] for value in values}
-        mean["contrast"] = {value: _mean_of([found["ratio"] for found in entries]) for value, entries in shown.items()}
-    return mean
+def audit_folders(
+    real: Path, made: Path, training: Path, model: Path | str | None = None, say: Say = lambda _: None
+) -> Audit:
+    """The memorisation audit of `evaluate` alone; folders and model as there.
+
+    Raises
+    ------
+    InputError
+        If a folder, a scan or the model cannot be used.
+    """
+    return audit(scans(training), scans(real), scans(made), _spaces(training, model), say)
 
 
-def _mean_of(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+def _spaces(training: Path | None, model: Path | str | None) -> tuple[Space, ...]:
+    if model is None:
+        return (Pixels(),)
+    if training is None:
+        raise InputError("A model is of use in the memorisation audit alone; give the training scans with --training.")
+    return Pixels(), Latents(load_bundle(model))
 
 
-def _page(report: dict[str, Any]) -> str:
-    """The report as a self-contained page."""
-    labels = list(report["mean"].get("contrast", {}))
-    head = ["scan", *(key.replace("_", " ") for key in _FIGURES), *(f"contrast {value}" for value in labels)]
-    rows = [_row(name, entry, labels) for name, entry in report["pairs"].items()]
-    if rows:
-        rows.append(_row(f"mean of {len(rows)} pairs", report["mean"], labels))
-    distances = [[plane, f"{value:.3f}"] for plane, value in report["frechet"].items()]
-    counts = f"{report['synthetic_scans']} synthetic against {report['real_scans']} real scans"
-    return (
-        "<!doctype html><html lang='en'><meta charset='utf-8'><title>napari-gem3d evaluate</title>"
-        "<style>body{font:16px sans-serif;margin:2em;max-width:75em}td,th{padding:.2em .8em;text-align:right}"
-        "td:first-child,th:first-child{text-align:left}tr:nth-child(even){background:#8882}</style>"
-        f"<h1>{counts}</h1><h2>Pairs</h2>{_table(head, rows)}"
-        "<p>Steps, sharpness and contrast are synthetic / real: 1 is right. PSNR in dB.</p>"
-        f"<h2>Fréchet distance, smaller is nearer</h2>{_table(['plane', 'distance'], distances)}"
-        f"<p>Features: {html.escape(report['frechet_extractor'])}. Compare with tables of the same features and the "
-        f"same real scans only.</p><p>napari-gem3d {report['napari_gem3d']}</p></html>"
-    )
+def _summary(judged: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The mean of all pairs, figures by case, and how much they vary between the synthetic scans (seeds) of a case."""
+    by_case: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for entry in judged:
+        by_case[entry["case"]].append(_flat(entry))
+    every = [entry for entries in by_case.values() for entry in entries]
+    names = sorted({name for entry in every for name in entry})
+
+    def over(entries: Sequence[dict[str, float]], how: Callable[[list[float]], float | None]) -> dict[str, Any]:
+        return _nested({name: how([entry[name] for entry in entries if name in entry]) for name in names})
+
+    def pooled(name: str) -> float | None:
+        groups = [[entry[name] for entry in entries if name in entry] for entries in by_case.values()]
+        several = [group for group in groups if len(group) > 1]
+        freedom = sum(len(group) - 1 for group in several)
+        return float(np.sqrt(sum(len(g) * np.var(g) for g in several) / freedom)) if freedom else None
+
+    return {
+        "mean": over(every, _mean),
+        "cases": {
+            case: {"scans": len(entries), "mean": over(entries, _mean), "deviation": over(entries, _deviation)}
+            for case, entries in by_case.items()
+        },
+        "deviation_over_seeds": _nested({name: pooled(name) for name in names}),
+    }
 
 
-def _row(name: str, entry: dict[str, Any], labels: Sequence[str]) -> list[str]:
-    contrast = entry.get("contrast", {})
-    ratios = [contrast[v]["ratio"] if isinstance(contrast.get(v), dict) else contrast.get(v) for v in labels]
-    return [name, *(f"{entry[key]:.3f}" for key in _FIGURES), *("" if r is None else f"{r:.3f}" for r in ratios)]
+def _flat(entry: dict[str, Any]) -> dict[str, float]:
+    """Every figure of a pair that there is by one name; contrasts of labels that cannot be compared are left out."""
+    contrast = {f"{_CONTRAST}{value}": found["ratio"] for value, found in entry.get("contrast", {}).items()}
+    figures = {key: entry[key] for key in _FIGURES} | contrast
+    return {name: value for name, value in figures.items() if value is not None}
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    cells = [f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
-    return f"<table><tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in head)}</tr>{''.join(cells)}</table>"
+def _nested(figures: dict[str, float | None]) -> dict[str, Any]:
+    """The inverse of `_flat`: figures in their order, and contrasts by label."""
+    nested: dict[str, Any] = {key: figures[key] for key in _FIGURES if key in figures}
+    contrast = {name.removeprefix(_CONTRAST): value for name, value in figures.items() if name.startswith(_CONTRAST)}
+    return nested | ({"contrast": dict(sorted(contrast.items(), key=lambda item: int(item[0])))} if contrast else {})
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None

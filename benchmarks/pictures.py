@@ -1,4 +1,4 @@
-"""Pictures of what the model does, for the documentation: counterfactuals and harmonising, of patients that are nobody.
+"""Pictures of what the model does, for the documentation: counterfactuals, harmonising, failures.
 
     python -m benchmarks.pictures                                        the sample patients, into docs/images
     python -m benchmarks.pictures --patient SCAN LABELS … --out FOLDER   other patients: two or three, for looking at
@@ -145,6 +145,24 @@ def harmonised(patients: Sequence[Patient], work: Path, out: Path, how: dict[str
     finish(sheets, out / "harmonised.png")
 
 
+def failures(patient: Patient, work: Path, out: Path, how: dict[str, Any]) -> None:
+    """Draw what goes wrong: the informed slice shows a tumour that is removed, or lies far from the tumour."""
+    table = read_plan(find_bundle(how["model"])).labels
+    scan, labels = read_volume(patient.scan), read_label_map(patient.labels, table)
+    index = round(float(scan.grid.canonical().world_to_index([centre_of_lesions(labels, table)])[0][0]))
+    removed = work / "removed-labels.nii.gz"
+    write_volume(transform_mask(labels, Remove(), body=scan).labels, removed)
+    through = make_recipe(removed, patient.scan, body=patient.scan, slice=index, **how)
+    far = make_recipe(patient.labels, patient.scan, body=patient.scan, position=0.1, **how)
+    rows = [
+        Row(scan, "as it is", labels),
+        Row(read_volume(made(through, work / "shown.nii.gz")), "tumour removed, but in the informed slice", labels),
+        Row(read_volume(made(far, work / "far.nii.gz")), "informed by a slice near the lower end", labels),
+    ]
+    planes_in_rows(rows, work / "failures.png")
+    finish([work / "failures.png"], out / "failures.png")
+
+
 def finish(sheets: Sequence[Path], out: Path) -> None:
     """Put pictures below each other, small enough for a page."""
     pictures = [Image.open(sheet) for sheet in sheets]
@@ -181,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             patients = [Patient(*files) for files in options.patient or samples()]
             counterfactuals(patients[0], patients[1], work, out, how)
             harmonised(patients[:3], work, out, how)
+            failures(patients[0], work, out, how)
         except InputError as error:
             sys.exit(f"benchmarks.pictures: {error}")
 

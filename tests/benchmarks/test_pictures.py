@@ -20,7 +20,7 @@ def test_the_set_is_drawn_from_kept_volumes(tiny_patient, tiny_model, tmp_path):
     common = ["--model", str(tiny_model), "--steps", "1", "--out", str(out), "--work", str(work)]
     main([*patients, *common])
     pictures = {path.name: path.read_bytes() for path in out.iterdir()}
-    assert set(pictures) == {"counterfactual-edits.png", "counterfactual-volumes.png", "harmonised.png"}
+    assert set(pictures) == {"counterfactual-edits.png", "counterfactual-volumes.png", "harmonised.png", "failures.png"}
     # One row more: the volume drawn from the unchanged label map.
     heights = [Image.open(out / f"counterfactual-{name}.png").height for name in ("edits", "volumes")]
     assert heights[1] / heights[0] == pytest.approx(6 / 5, rel=0.02)

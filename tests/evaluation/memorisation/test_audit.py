@@ -12,6 +12,7 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.evaluation.memorisation.audit import Audit, audit
 from napari_gem3d.evaluation.memorisation.latents import Latents
 from napari_gem3d.evaluation.memorisation.pixels import Pixels
+from napari_gem3d.evaluation.report import audit_folders
 from napari_gem3d.io import read_volume, write_volume
 from napari_gem3d.volume import Volume
 
@@ -78,8 +79,12 @@ def test_new_patients_are_no_copies_even_in_the_body_of_a_training_scan(
         assert comparison.bound < scan.nearest_distance < scan.second_distance
 
 
-def test_a_copy_in_the_body_of_somebody_else_is_flagged(audited: Callable[..., Audit], person: Person) -> None:
-    assert audited(dressed=person(2, body_of=20)).verdicts() == {"dressed": "copy"}
+def test_a_copy_in_the_body_of_somebody_else_is_flagged(keep: Keep, person: Person, tmp_path: Path) -> None:
+    keep("training", **{f"t{seed}": person(seed) for seed in range(3)})
+    keep("real", **{f"h{seed}": person(seed) for seed in range(10, 13)})
+    keep("made", dressed=person(2, body_of=20))
+    found = audit_folders(tmp_path / "real", tmp_path / "made", tmp_path / "training")
+    assert found.verdicts() == {"dressed": "copy"} and found.training == ("t0", "t1", "t2")
 
 
 def test_single_copied_slices_are_to_look_at(audited: Callable[..., Audit], person: Person) -> None:

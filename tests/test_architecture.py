@@ -23,7 +23,7 @@ FLOORS = (
     ("volume", "device"),
     ("labels",),
     ("foreground", "io", "networks"),
-    ("phantoms", "pictures", "bundle", "masks", "brain"),
+    ("phantoms", "samples", "pictures", "bundle", "masks", "brain"),
     ("sampling",),
     ("evaluation",),
     ("training", "viewer"),

@@ -130,15 +130,15 @@ def counterfactuals(patient: Patient, donor: Patient, work: Path, out: Path, how
 
 
 def harmonised(patients: Sequence[Patient], work: Path, out: Path, how: dict[str, Any]) -> None:
-    """Draw every patient's label map with one informed slice, below the patient's own scan."""
+    """Draw every patient's label map with one informed slice, all in its grey scale, below the patient's own scan."""
     table = read_plan(find_bundle(how["model"])).labels
-    sheets = []
+    informing, sheets = read_volume(patients[0].scan), []
     for number, patient in enumerate(patients, 1):
         recipe = make_recipe(patient.labels, patients[0].scan, body=patient.scan, position=0.5, **how)
         drawn = read_volume(made(recipe, work / f"harmonised-{number}.nii.gz"))
         rows = [
             Row(read_volume(patient.scan), f"patient {number}", read_label_map(patient.labels, table)),
-            Row(drawn, "informed by the slice of patient 1", own_greys=True),
+            Row(drawn, "informed by the slice of patient 1", greys=informing),
         ]
         sheets.append(work / f"harmonised-{number}.png")
         planes_in_rows(rows, sheets[-1])

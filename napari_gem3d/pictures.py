@@ -112,8 +112,8 @@ class Row:
         What it is.
     labels
         Drawn as contours in the axial plane, beside the planes without.
-    own_greys
-        Whether its grey scale is its own, and not the first volume's: for scans of other units.
+    greys
+        The volume whose grey scale it has, for scans of other units; the first row's by default.
     at
         (right, anterior, superior) in mm, if its planes go through another point than the first one's.
     """
@@ -121,7 +121,7 @@ class Row:
     volume: Volume
     caption: str = ""
     labels: LabelMap | None = None
-    own_greys: bool = False
+    greys: Volume | None = None
     at: Sequence[float] | None = None
 
 
@@ -152,7 +152,7 @@ def planes_in_rows(rows: Sequence[Row], path: Path | str, at: Sequence[float] | 
         if row is rows[0]:
             middle = _index(first, labels, at)
         centre = middle if row.at is None else _index(first, None, row.at)
-        grey = _grey(scan, _grey_limits(scan) if row.own_greys else limits)
+        grey = _grey(scan, limits if row.greys is None else _grey_limits(row.greys))
         drawn = [_draw(plane, scan, grey, None, centre, field, scale) for plane in _PLANES]
         if labels is not None:
             table = _table(labels)

@@ -158,9 +158,9 @@ def cells(path: Path, count: int) -> list[np.ndarray]:
     return [sheet[row * (y + 8) : row * (y + 8) + y, :x] for row in range(count)]
 
 
-def test_rows_have_the_grey_scale_of_the_first_or_their_own(scan, tmp_path):
+def test_rows_have_the_grey_scale_of_the_first_or_of_another(scan, tmp_path):
     dim = scan.with_voxels(scan.voxels // 2)
-    planes_in_rows([Row(scan), Row(dim), Row(dim, own_greys=True)], tmp_path / "p.png")
+    planes_in_rows([Row(scan), Row(dim), Row(dim, greys=dim)], tmp_path / "p.png")
     first, same, own = (cell[..., 0] for cell in cells(tmp_path / "p.png", 3))
     inside = first > 90
     assert np.median(same[inside]) == pytest.approx(np.median(first[inside]) / 2, abs=2)

@@ -13,8 +13,10 @@ from napari.types import LayerDataTuple
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
+from napari_gem3d.foreground import is_ct
 from napari_gem3d.grid import Grid
 from napari_gem3d.labels import LabelMap, LabelTable
+from napari_gem3d.viewer.planes.intensity import contrast_limits
 from napari_gem3d.volume import Modality, Volume, resample
 
 METADATA = "gem3d"
@@ -27,8 +29,6 @@ UNITS = ("mm", "mm", "mm")
 # The body covers the whole scan, so it is only hinted at; a value the label table does not know must be seen.
 _BODY_ALPHA = "1a"
 _UNKNOWN_COLOUR = "#ff00ff"
-# Soft-tissue window in HU.
-_CT_LIMITS = (-160.0, 240.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,29 +89,6 @@ def placement(grid: Grid) -> dict[str, Any]:
     }
 
 
-def contrast_limits(voxels: NDArray[Any], modality: Modality = "") -> tuple[float, float]:
-    """Grey window: soft tissue for CT, else the 1st to 99.5th percentile of what is not the background.
-
-    Parameters
-    ----------
-    voxels
-        (Z, Y, X); about a hundred thousand of them are looked at.
-    modality
-        "CT" for voxels in HU.
-    """
-    if modality == "CT":
-        return _CT_LIMITS
-    step = max(1, voxels.size // 100_000)
-    sample = np.asarray(voxels.ravel()[::step], dtype=np.float64)
-    background = float(voxels[0, 0, 0])
-    inside = sample[sample != background]
-    if inside.size == 0:
-        return (background, background + 1)
-    low, high = (float(v) for v in np.percentile(inside, (1, 99.5)))
-    low = min(low, background)
-    return (low, high) if high > low else (low, low + 1)
-
-
 def image_layer(volume: Volume, name: str, *, synthetic: bool = False) -> LayerDataTuple:
     """A scan as napari's (data, attributes, type): canonical axes (Z, Y, X), grey, in mm."""
     canonical = resample(volume, volume.grid.canonical(), order=0)
@@ -120,7 +97,7 @@ def image_layer(volume: Volume, name: str, *, synthetic: bool = False) -> LayerD
         "name": name,
         "metadata": {METADATA: origin},
         "colormap": "gray",
-        "contrast_limits": contrast_limits(canonical.voxels, volume.modality),
+        "contrast_limits": contrast_limits(canonical.voxels, "CT" if is_ct(volume) else "MR"),
         **placement(volume.grid),
     }
     return canonical.voxels, attributes, "image"

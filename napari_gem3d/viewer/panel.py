@@ -8,6 +8,7 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_gem3d.viewer.engine import Engine
+from napari_gem3d.viewer.planes.bar import ViewBar
 from napari_gem3d.viewer.runs.restore_line import RestoreLine
 from napari_gem3d.viewer.session import Session, start_log
 from napari_gem3d.viewer.steps.generate import GenerateStep
@@ -47,6 +48,7 @@ class GemPanel(QWidget):
         log = start_log()
         self.workbench = Workbench(napari_viewer, engine=engine, session=session)
         self.restore = RestoreLine(self.workbench)
+        self.view_bar = ViewBar(self.workbench)
         self.patients = PatientsStep(self.workbench)
         self.mask = MaskStep(self.workbench)
         self.informed = InformedStep(self.workbench)
@@ -61,9 +63,16 @@ class GemPanel(QWidget):
         steps.addStretch()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.view_bar)
         layout.addWidget(_VerticalScroll(inside))
         # The widget may be gone when this is called, the workbench is not.
         self.destroyed.connect(self.workbench.close)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (Qt's name)
+        """A panel that was closed is taken out of its dock by napari, and made anew when it is opened again."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.deleteLater()
 
 
 class _VerticalScroll(QScrollArea):

@@ -18,6 +18,7 @@ from napari_gem3d.viewer.generation import Generation
 from napari_gem3d.viewer.layers import apply_table, labels_layer, origin_of
 from napari_gem3d.viewer.patients import Patient, find_patients, matching_slice
 from napari_gem3d.viewer.planes.controller import Planes
+from napari_gem3d.viewer.planes.middle import middle_of
 from napari_gem3d.viewer.reader import read_layers
 from napari_gem3d.viewer.run import Run
 from napari_gem3d.viewer.runs.autosave import Autosave
@@ -167,7 +168,7 @@ class Workbench:
         lesion = patient.lesion_slice() if patient is not None else None
         if patient is None or lesion is None:
             return
-        self.show_slice(patient, lesion)
+        self.planes.look_at(middle_of(patient))
         if self._donor_is_default and self.state.donor is not None:
             self.state.donor_slice = matching_slice(lesion, patient, self.state.donor)
 
@@ -184,21 +185,18 @@ class Workbench:
             if run.layer is not None:
                 run.layer.visible = run.patient is patient
         self.viewer.layers.selection.active = patient.mask if patient.mask is not None else patient.image
-        self.planes.letters.show()
-        self.viewer.reset_view(layers=[patient.image])
-        self.show_slice(patient, patient.middle_slice())
+        self.planes.frame(patient.image)
+        self.planes.look_at(middle_of(patient))
 
     def show_slice(self, patient: Patient, index: int) -> None:
-        """Move the viewer to an axial slice of a patient."""
+        """Move the crosshair to an axial slice of a patient."""
         image = patient.image
-        axis = self.viewer.dims.ndim - 3
-        self.viewer.dims.set_point(axis, float(image.translate[0] + index * image.scale[0]))
+        self.planes.look_at((image.translate[0] + index * image.scale[0], *self.planes.focus[1:]))
 
     def current_slice(self, patient: Patient) -> int:
-        """The axial slice of a patient nearest to where the viewer is."""
+        """The axial slice of a patient nearest to the crosshair."""
         image = patient.image
-        position = self.viewer.dims.point[self.viewer.dims.ndim - 3]
-        index = round((position - image.translate[0]) / image.scale[0])
+        index = round((self.planes.focus[0] - image.translate[0]) / image.scale[0])
         return int(np.clip(index, 0, patient.num_slices - 1))
 
     # --- mask --------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from napari_gem3d.grid import Grid
 from napari_gem3d.labels import Label, LabelMap, LabelTable
 from napari_gem3d.viewer.layers import (
     apply_table,
-    contrast_limits,
     image_layer,
     label_map_of,
     labels_layer,
@@ -75,17 +74,6 @@ def test_an_oblique_scan_keeps_its_centre() -> None:
     layer = Layer.create(*image_layer(volume, "scan"))
     centre = np.array(layer.translate) + np.array(layer.scale) * (np.array(layer.data.shape) - 1) / 2
     np.testing.assert_allclose(centre[::-1], volume.grid.index_to_world([[2, 3, 4]])[0])
-
-
-def test_contrast_ignores_background_and_outliers() -> None:
-    voxels = np.zeros((20, 20, 20), np.int16)
-    voxels[5:15] = np.random.default_rng(0).integers(200, 400, (10, 20, 20))
-    voxels[10, 10, 10] = 32767
-    low, high = contrast_limits(voxels, "MR")
-    assert low == 0
-    assert 380 <= high <= 400
-    assert contrast_limits(np.full((3, 3, 3), -5, np.int16)) == (-5, -4)
-    assert contrast_limits(voxels, "CT") == (-160, 240)
 
 
 def labels_example() -> LabelMap:

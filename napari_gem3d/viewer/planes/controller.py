@@ -10,10 +10,12 @@ from napari.layers import Layer
 from psygnal import Signal
 
 from napari_gem3d.viewer.pace import Pace
+from napari_gem3d.viewer.planes.frame import Frame
 from napari_gem3d.viewer.planes.orientation import OrientationLetters, plane_order
 from napari_gem3d.viewer.planes.pane import Pane
 from napari_gem3d.viewer.planes.state import PlanesState, Point
 from napari_gem3d.viewer.planes.twins import is_mirrored, unwrapped
+from napari_gem3d.viewer.planes.window_level import WindowLevel
 
 
 class Planes:
@@ -33,16 +35,22 @@ class Planes:
         Where the crosshair is and how the planes are arranged.
     letters
         R/L, A/P, S/I of the main canvas.
+    intensity
+        Window and level of the scan on the screen.
     panes
         The planes beside the main canvas, none until `open_panes`.
     """
 
     models_changed = Signal(tuple)
+    closing = Signal()
 
     def __init__(self, viewer: Any) -> None:
         self.viewer = viewer
         self.state = PlanesState()
         self.letters = OrientationLetters(viewer)
+        self.intensity = WindowLevel(viewer)
+        self._frames = {id(viewer): Frame(viewer)}
+        self._framed: Layer | None = None
         self.panes: tuple[Pane, ...] = ()
         self._links: list[tuple[Any, Any]] = []
         self._dirty: dict[int, Layer] = {}
@@ -65,6 +73,11 @@ class Planes:
     def models(self) -> tuple[Any, ...]:
         """The viewer models of all canvases, the main one first; `models_changed` tells when one comes or goes."""
         return (self.viewer, *(pane.model for pane in self.panes))
+
+    @property
+    def occupied(self) -> bool:
+        """Whether anything is open that can be cut along three axes."""
+        return any(is_mirrored(layer) for layer in self.viewer.layers)
 
     @property
     def axis(self) -> int:
@@ -95,6 +108,13 @@ class Planes:
             dims.ndisplay = 2
             dims.order = (*range(first), *(first + other for other in plane_order(axis)))
 
+    def frame(self, image: Layer) -> None:
+        """Turn all planes radiological, zoom them to a scan, and keep them so until the user zooms or pans."""
+        self._framed = unwrapped(image)
+        self.letters.show()
+        for model in self.models:
+            self._frame(model)
+
     def open_panes(self) -> None:
         """Have the two planes that the main canvas does not show; nothing happens if they are there."""
         if self.panes:
@@ -103,9 +123,11 @@ class Planes:
         self.panes = tuple(Pane(axis, self.mark) for axis in axes)
         for pane in self.panes:
             self._link(pane.model)
+            self._frames[id(pane.model)] = Frame(pane.model)
         self._on_layers()
         for pane in self.panes:
             pane.letters.show()
+            self._frame(pane.model)
         self.models_changed.emit(self.models)
 
     def close_panes(self) -> None:
@@ -113,6 +135,7 @@ class Planes:
         panes, self.panes = self.panes, ()
         for pane in panes:
             self._unlink(pane.model)
+            self._frames.pop(id(pane.model)).close()
             pane.close()
         if panes:
             self._dirty.clear()
@@ -129,12 +152,16 @@ class Planes:
         self._pace.now()
 
     def close(self) -> None:
-        """Let go of the viewer."""
+        """Let go of the viewer, once those who show the planes have done so."""
+        self.closing.emit()
         self.close_panes()
         self._pace.stop()
         self._unlink(self.viewer)
+        for frame in self._frames.values():
+            frame.close()
         for event in self._layer_events:
             event.disconnect(self._on_layers)
+        self.state.events.focus.disconnect(self._on_focus)
         self.letters.close()
 
     # --- layers ------------------------------------------------------------------------------------------------
@@ -152,6 +179,10 @@ class Planes:
         finally:
             self._refreshing = False
         self._on_focus()
+
+    def _frame(self, model: Any) -> None:
+        shown = [pane.copy_of(self._framed) for pane in self.panes if pane.model is model and self._framed is not None]
+        self._frames[id(model)].keep(shown[0] if shown else self._framed)
 
     def _refresh(self) -> None:
         dirty, self._dirty = self._dirty, {}
@@ -204,6 +235,7 @@ class Planes:
             hidden = _hidden(model.dims)
             if hidden:
                 model.dims.set_point([axis for _, axis in hidden], [self.focus[spatial] for spatial, _ in hidden])
+            self._frames[id(model)].reveal(self.focus)
 
 
 def _hidden(dims: Any) -> list[tuple[int, int]]:

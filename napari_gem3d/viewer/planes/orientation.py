@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 from napari.components.overlays import TextOverlay
+from psygnal import EmitLoopError
 
 # World axes (z, y, x) of canonical layers: letter at the low end, letter at the high end.
 _ENDS = (("I", "S"), ("P", "A"), ("L", "R"))
@@ -16,7 +18,7 @@ _COLOUR = "#ffd24a"
 # anterior and superior up, the patient's right on the left of the screen, and anterior on the left in sagittal planes.
 RADIOLOGICAL = ("up", "left")
 # In 3D the third axis has to increase away from the eye with these two, or patients would be their mirror images.
-_RADIOLOGICAL_3D = ("away", *RADIOLOGICAL)
+RADIOLOGICAL_3D = ("away", *RADIOLOGICAL)
 
 # Planes by the axis (of z, y, x) that they are cut along, with the colours that 3D Slicer has made usual.
 PLANES = ("Axial", "Coronal", "Sagittal")
@@ -68,13 +70,16 @@ class OrientationLetters:
     ----------
     viewer
         napari's viewer or the proxy plugins get.
+    small
+        For a small canvas: smaller letters, and no scale bar that would lie over them.
     """
 
-    def __init__(self, viewer: Any) -> None:
-        self._viewer = viewer
+    def __init__(self, viewer: Any, *, small: bool = False) -> None:
+        self._viewer, self._small = viewer, small
+        size = 11 if small else 15
         self._overlays: dict[str, TextOverlay] = {}
         for edge, position in _POSITIONS.items():
-            overlay = TextOverlay(position=position, font_size=15, color=_COLOUR, box=False, visible=False)
+            overlay = TextOverlay(position=position, font_size=size, color=_COLOUR, box=False, visible=False)
             viewer.canvas.overlays[f"gem3d_{edge}"] = overlay
             self._overlays[edge] = overlay
         self._name = TextOverlay(position="top_left", font_size=10, box=False, visible=False)
@@ -98,8 +103,8 @@ class OrientationLetters:
         """Turn the view radiological and show the letters and the scale bar in mm."""
         if not self._shown:
             self._shown = True
-            self._viewer.scene.camera.orientation = _RADIOLOGICAL_3D
-            self._viewer.canvas.overlays.scale_bar.visible = True
+            self._viewer.scene.camera.orientation = RADIOLOGICAL_3D
+            self._viewer.canvas.overlays.scale_bar.visible = not self._small
         self._update()
 
     def close(self) -> None:
@@ -108,8 +113,10 @@ class OrientationLetters:
         for event in (dims.events.order, dims.events.ndisplay, dims.events.ndim):
             event.disconnect(self._update)
         self._viewer.scene.camera.events.orientation.disconnect(self._update)
-        for overlay in (*self._overlays.values(), self._name):
-            overlay.visible = False
+        # The window, and the canvas in it, may have been deleted already.
+        with contextlib.suppress(EmitLoopError):
+            for overlay in (*self._overlays.values(), self._name):
+                overlay.visible = False
 
     def _update(self, event: Any = None) -> None:
         dims = self._viewer.dims

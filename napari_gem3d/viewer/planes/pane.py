@@ -31,7 +31,7 @@ class Pane:
 
     def __init__(self, axis: int, changed: Callable[[Layer], None]) -> None:
         self.model = ViewerModel(title="GEM-3D plane")
-        self.letters = OrientationLetters(self.model)
+        self.letters = OrientationLetters(self.model, small=True)
         self._axis = axis
         self._changed = changed
         self._twins: dict[int, Twin] = {}

@@ -145,6 +145,11 @@ class VolumeUNet(nn.Module):
             if ".slices." in name or ".processor." in name:
                 yield name, parameter
 
+    def spatial_state(self) -> dict[str, Tensor]:
+        """The 2D tensors by the names they have in the slice U-Net: all but those along the slices."""
+        own = {name for name, _ in self.volumetric_parameters()}
+        return {name: tensor for name, tensor in self.state_dict().items() if name not in own}
+
     def freeze_spatial(self) -> None:
         """Leave gradients to the volumetric parameters alone (stage 2)."""
         volumetric = {id(parameter) for _, parameter in self.volumetric_parameters()}

@@ -278,7 +278,11 @@ class TrainingRun:
         if not self._diffuse("volume", WindowDenoising(network, plan.schedule, settings), bundle, sources, action):
             return False
         bundle.plan, bundle.volume_unet = plan, network
-        once(lambda: self._finish("volume", bundle, _weights_key(dict(network.volumetric_parameters()))))
+        learned = dict(network.volumetric_parameters())
+        if settings.train_spatial:
+            bundle.slice_unet.load_state_dict(network.spatial_state())
+            learned = dict(network.named_parameters())
+        once(lambda: self._finish("volume", bundle, _weights_key(learned)))
         return True
 
     def _position(self, action: Action) -> bool:

@@ -94,6 +94,20 @@ def test_the_volume_stage_leaves_the_spatial_tensors_alone(finished: Path) -> No
     assert not torch.equal(convolution, torch.nn.init.dirac_(torch.empty_like(convolution)))
 
 
+@pytest.mark.slow
+def test_the_volume_stage_may_teach_all_layers_and_the_bundle_has_one_copy_of_them(copy: Path, dataset: Path) -> None:
+    before = load_bundle(copy / "bundle").slice_unet
+    assert train("volume", dataset, copy, "--overwrite", "--set", "volume.train_spatial=true") == 0
+    bundle = load_bundle(copy / "bundle")
+    assert before is not None and bundle.slice_unet is not None and bundle.volume_unet is not None
+    spatial, inflated = bundle.slice_unet.state_dict(), bundle.volume_unet.spatial_state()
+    assert spatial.keys() == inflated.keys()
+    assert all(torch.equal(spatial[name], inflated[name]) for name in spatial)
+    assert any(not torch.equal(spatial[name], tensor) for name, tensor in before.state_dict().items())
+    stored = json.loads((copy / "bundle" / "volume_unet" / "config.json").read_text(encoding="utf-8"))
+    assert stored["inflates"] == "slice_unet"
+
+
 def test_the_position_unet_learns_where_slices_lie(finished: Path, tiny: TrainingConfig) -> None:
     bundle = load_bundle(finished / "bundle")
     assert bundle.vae is not None and bundle.position_unet is not None

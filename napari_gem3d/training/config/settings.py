@@ -241,12 +241,17 @@ class SliceSettings(UNetSettings, DiffusionSettings):
 
 
 class VolumeSettings(DiffusionSettings):
-    """Stage 2: the layers along the slices; the 2D tensors stay frozen."""
+    """Stage 2: the layers along the slices; the 2D tensors stay frozen unless the settings say otherwise."""
 
     batch: int = Field(2, ge=1, description="Windows of a micro step, in each process.")
     learning_rate: float = Field(4e-4, gt=0, description="Of AdamW, after the warm-up.")
     mirrored_share: float = Field(0.15, ge=0, le=1, description="As in stage 1; rarer, as known slices are true.")
     edge_share: float = Field(0.5, ge=0, le=1, description="Share of windows informed by their first or last slice.")
+    train_spatial: bool = Field(
+        False,
+        description="Whether the layers in the plane learn from windows as well. The paper freezes them; a step takes "
+        "about twice as long without. What they become replaces the slice U-Net of the bundle.",
+    )
     init: Path | None = Field(None, description="A bundle whose volumetric layers to start from; they must fit.")
 
 

@@ -18,7 +18,7 @@ from typing_extensions import override
 from napari_gem3d.bundle.plan import NoiseSchedule, Plan
 from napari_gem3d.device import autocast
 from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
-from napari_gem3d.training.config.settings import DenoisingSettings
+from napari_gem3d.training.config.settings import DenoisingSettings, VolumeSettings
 from napari_gem3d.training.stages.batches import LatentBatch, LatentSource, WindowSource
 from napari_gem3d.training.stages.pictures import save_rows
 from napari_gem3d.training.stages.stage import Outcome, rng_of
@@ -86,13 +86,19 @@ class SliceDenoising(Denoising):
 
 
 class WindowDenoising(Denoising):
-    """Stage 2: windows under their conditions; only the volumetric layers learn, the rest has no gradients."""
+    """Stage 2: windows under their conditions; only the volumetric layers learn, the rest has no gradients.
+
+    With ``train_spatial`` all of it learns.
+    """
 
     network: VolumeUNet
 
-    def __init__(self, network: VolumeUNet, schedule: NoiseSchedule, settings: DenoisingSettings) -> None:
+    def __init__(self, network: VolumeUNet, schedule: NoiseSchedule, settings: VolumeSettings) -> None:
         super().__init__(network, schedule, settings)
-        network.freeze_spatial()
+        if settings.train_spatial:
+            network.requires_grad_(True)
+        else:
+            network.freeze_spatial()
 
     @override
     def predict(self, x: Tensor, t: Tensor, batch: LatentBatch) -> Tensor:

@@ -79,8 +79,9 @@ def _audit(audit: Mapping[str, Any], pictures: Mapping[str, Sequence[ClosestPair
     parts = [
         "<h2>Memorisation: nearest training scans</h2><p>Distances of synthetic scans from the nearest of "
         f"{audit['training_scans']} training scans; the yardstick is how near held-out real scans come. "
-        "<b>copy</b>: nearer to one training scan than a scan of somebody new would be. <b>look</b>: single slices are "
-        "nearer to a training slice than any held-out slice is, which happens by chance too. <b>clear</b>: neither.</p>"
+        "<b>copy</b>: nearer to one training scan than a scan of somebody new would be. <b>look</b>: near to several, "
+        "or single slices are nearer to a training slice than any held-out slice is, which happens by chance too. "
+        "<b>clear</b>: neither.</p>"
     ]
     if audit["doubtful_held_out_scans"]:
         names = html.escape(", ".join(audit["doubtful_held_out_scans"]))
@@ -90,7 +91,7 @@ def _audit(audit: Mapping[str, Any], pictures: Mapping[str, Sequence[ClosestPair
     for name, found in audit["distances"].items():
         parts.append(
             f"<h3>By {name} ({len(found['synthetic'])} synthetic, {len(found['held_out'])} held-out scans)</h3>"
-            f"<p>Distance: {html.escape(found['how'])}. A copy is below {found['copy_bound']:.3f}. "
+            f"<p>Distance: {html.escape(found['how'])}. {_bounds(found)} "
             f"Nearer than any held-out slice ({found['closest_held_out_slice']:.3f}): "
             f"{found['share_of_synthetic_slices_closer']:.1%} of synthetic slices. "
             f"Nearer than any held-out scan ({found['closest_held_out_scan']:.3f}): "
@@ -99,6 +100,14 @@ def _audit(audit: Mapping[str, Any], pictures: Mapping[str, Sequence[ClosestPair
         )
         parts += [_figure(pair) for pair in pictures.get(name, ())]
     return "".join(parts)
+
+
+def _bounds(found: Mapping[str, Any]) -> str:
+    told = f"A copy is below {found['copy_below']:.3f}"
+    if found["expected_above"] is not None and found["expected_relative_above"] is not None:
+        share = f"{found['expected_relative_above']:.3f} of its distance from the second nearest training scan"
+        told += f", or below {found['expected_above']:.3f} and below {share}"
+    return f"{told}."
 
 
 _AUDIT_HEAD = ("scan", "verdict", "nearest scan", "distance", "second", "closest slice", "of", "slices", "nearer")

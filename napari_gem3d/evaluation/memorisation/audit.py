@@ -14,7 +14,7 @@ import numpy as np
 from napari_gem3d.errors import InputError
 from napari_gem3d.evaluation.memorisation.pixels import Pixels
 from napari_gem3d.evaluation.memorisation.space import Slices, Space
-from napari_gem3d.evaluation.memorisation.verdict import Neighbours, copy_bound, verdict, worst
+from napari_gem3d.evaluation.memorisation.verdict import COPY, Neighbours, Yardstick, worst
 from napari_gem3d.foreground import foreground
 from napari_gem3d.io import read_volume
 
@@ -41,36 +41,33 @@ class Comparison:
     synthetic: Mapping[str, Neighbours]
 
     @property
-    def bound(self) -> float:
-        """Mean distance from one training scan below which a scan is a copy."""
-        return copy_bound([scan.nearest_distance for scan in self.held_out.values()])
-
-    @property
-    def closest_slice(self) -> float:
-        """Smallest distance of any held-out slice from a training slice."""
-        return min(float(scan.distance.min()) for scan in self.held_out.values())
+    def yardstick(self) -> Yardstick:
+        """How near the held-out scans come."""
+        return Yardstick.of(list(self.held_out.values()))
 
     @property
     def share_of_slices(self) -> float:
         """Share of synthetic slices nearer to a training slice than any held-out slice is."""
-        return float(np.mean(np.concatenate([s.distance for s in self.synthetic.values()]) < self.closest_slice))
+        distances = np.concatenate([scan.distance for scan in self.synthetic.values()])
+        return float(np.mean(distances < self.yardstick.closest_slice))
 
     @property
     def share_of_scans(self) -> float:
         """Share of synthetic scans nearer to a training scan than any held-out scan is."""
-        closest = min(scan.nearest_distance for scan in self.held_out.values())
+        closest = self.yardstick.closest_scan
         return float(np.mean([scan.nearest_distance < closest for scan in self.synthetic.values()]))
 
     def verdicts(self) -> dict[str, str]:
-        """``copy``, ``look`` or ``clear`` for every synthetic scan."""
-        return {name: verdict(scan, self.bound, self.closest_slice) for name, scan in self.synthetic.items()}
+        """``copy``, ``look`` or ``clear`` for every synthetic scan; see `Yardstick.verdict`."""
+        yardstick = self.yardstick
+        return {name: yardstick.verdict(scan) for name, scan in self.synthetic.items()}
 
     def doubtful(self) -> list[str]:
         """Held-out scans that, measured by the other held-out scans, are copies of training scans themselves."""
         found = []
         for name, scan in self.held_out.items():
-            others = [other.nearest_distance for key, other in self.held_out.items() if key != name]
-            if scan.nearest_distance < copy_bound(others):
+            others = [other for key, other in self.held_out.items() if key != name]
+            if others and Yardstick.of(others).verdict(scan) == COPY:
                 found.append(name)
         return found
 
@@ -224,12 +221,14 @@ def _told(found: Mapping[str, Mapping[str, Neighbours]], name: str) -> str:
 
 
 def _comparison_json(comparison: Comparison) -> dict[str, Any]:
-    verdicts = comparison.verdicts()
+    verdicts, yardstick = comparison.verdicts(), comparison.yardstick
     return {
         "how": comparison.how,
-        "copy_bound": comparison.bound,
-        "closest_held_out_slice": comparison.closest_slice,
-        "closest_held_out_scan": min(scan.nearest_distance for scan in comparison.held_out.values()),
+        "copy_below": yardstick.sure,
+        "expected_above": _finite(yardstick.expected),
+        "expected_relative_above": _finite(yardstick.expected_relative),
+        "closest_held_out_slice": yardstick.closest_slice,
+        "closest_held_out_scan": yardstick.closest_scan,
         "share_of_synthetic_slices_closer": comparison.share_of_slices,
         "share_of_synthetic_scans_closer": comparison.share_of_scans,
         "expected_share_of_scans_closer": 1 / (len(comparison.held_out) + 1),
@@ -245,9 +244,14 @@ def _scan_json(scan: Neighbours) -> dict[str, Any]:
     return {
         "nearest_scan": scan.nearest,
         "distance": scan.nearest_distance,
-        "second_distance": scan.second_distance if np.isfinite(scan.second_distance) else None,
+        "second_distance": _finite(scan.second_distance),
         "slices": [
             {"slice": int(z), "distance": float(d), "scan": name, "nearest_slice": int(k), "mirrored": bool(turned)}
             for z, d, name, k, turned in nearest
         ],
     }
+
+
+def _finite(value: float) -> float | None:
+    """JSON has neither nan nor infinity."""
+    return value if np.isfinite(value) else None

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 COPY, LOOK, CLEAR = "copy", "look", "clear"
-# Share of scans of new patients that the bound calls copies, were distances normally distributed.
+# Share of scans of new patients that lie below a bound, were distances normally distributed.
 FALSE_ALARMS = 0.01
 # Nearer than this share of the nearest held-out scan's distance is a copy however few scans are held out.
-_HALF = 0.5
+_SURE = 0.5
 _FEWEST = 3
 
 
@@ -47,61 +47,83 @@ class Neighbours:
     second_distance: float
 
     @property
+    def relative(self) -> float:
+        """Distance from the nearest training scan over that from the second nearest; nan if there is only one."""
+        return self.nearest_distance / max(self.second_distance, 1e-6)
+
+    @property
     def closest(self) -> int:
         """Index of the slice that is nearest to a training slice."""
         return int(self.distance.argmin())
 
 
-def copy_bound(held_out: Sequence[float]) -> float:
-    """Distance from its nearest training scan below which a scan is called a copy.
+@dataclass(frozen=True)
+class Yardstick:
+    """How near scans of new patients come to the training scans, by one distance.
 
-    The yardstick is how near held-out scans come to a training scan. The bound is the lower end of the one-sided 99 %
-    prediction interval for one more such scan (Student's t), so one in a hundred scans of new patients is flagged by
-    chance; or half the smallest held-out distance if that is more, or fewer than three scans are held out. Dar et al.
-    (2024) likewise set their threshold by how validation scans lie to training scans, at the 95th percentile.
-
-    Parameters
+    Attributes
     ----------
-    held_out
-        Mean distance of each held-out scan from its nearest training scan.
+    closest_slice
+        Smallest distance of any held-out slice from a training slice.
+    closest_scan
+        Smallest mean distance of a held-out scan from a training scan.
+    expected
+        Where one more held-out scan would hardly lie below, from `prediction_bound`.
+    expected_relative
+        The same of the distance relative to that from the second nearest training scan.
+    """
+
+    closest_slice: float
+    closest_scan: float
+    expected: float
+    expected_relative: float
+
+    @classmethod
+    def of(cls, held_out: Sequence[Neighbours]) -> Yardstick:
+        """The yardstick that held-out scans give, at least one."""
+        return cls(
+            min(float(scan.distance.min()) for scan in held_out),
+            min(scan.nearest_distance for scan in held_out),
+            prediction_bound([scan.nearest_distance for scan in held_out]),
+            prediction_bound([scan.relative for scan in held_out]),
+        )
+
+    @property
+    def sure(self) -> float:
+        """Half the smallest distance of a held-out scan: below is a copy, however few scans are held out."""
+        return _SURE * self.closest_scan
+
+    def verdict(self, scan: Neighbours) -> str:
+        """``copy``, ``look`` or ``clear``.
+
+        A copy is near to one training scan and as far from the others as everybody. Scans of one centre can be near to
+        each other by the way they were made, then to several of them: so a scan is a ``copy`` if its distance is below
+        `expected` and, relative to that from the second nearest, below `expected_relative`; or if it is below `sure`.
+        ``look``: not so, but its distance is below `expected`, or single slices are nearer to a training slice than any
+        held-out slice is, which happens by chance as well. ``clear``: neither.
+        """
+        near = scan.nearest_distance < self.expected
+        if scan.nearest_distance < self.sure or (near and scan.relative < self.expected_relative):
+            return COPY
+        return LOOK if near or bool((scan.distance < self.closest_slice).any()) else CLEAR
+
+
+def prediction_bound(values: Sequence[float]) -> float:
+    """Lower end of the one-sided 99 % prediction interval for one more value (Student's t).
+
+    Dar et al. (2024) likewise set their threshold by how validation scans lie to training scans, at the 95th
+    percentile, for which it takes more scans than are usually held out.
 
     Returns
     -------
     float
-        The bound; 0 without held-out scans.
+        The bound; minus infinity for fewer than three values, or if one is nan.
     """
-    if not len(held_out):
-        return 0.0
-    half = _HALF * min(held_out)
-    n = len(held_out)
-    if n < _FEWEST:
-        return float(half)
-    width = stats.t.ppf(1 - FALSE_ALARMS, n - 1) * np.std(held_out, ddof=1) * np.sqrt(1 + 1 / n)
-    return float(max(half, np.mean(held_out) - width))
-
-
-def verdict(scan: Neighbours, bound: float, closest_slice: float) -> str:
-    """``copy``, ``look`` or ``clear``.
-
-    Parameters
-    ----------
-    scan
-        A synthetic scan.
-    bound
-        From `copy_bound`.
-    closest_slice
-        The smallest distance of a slice of any held-out scan.
-
-    Returns
-    -------
-    str
-        ``copy``: its slices together are nearer to one training scan than a new patient's would be. ``look``: they
-        are not, but single slices are nearer to a training slice than any held-out slice is, which happens by chance as
-        well. ``clear``: neither.
-    """
-    if scan.nearest_distance < bound:
-        return COPY
-    return LOOK if bool((scan.distance < closest_slice).any()) else CLEAR
+    n = len(values)
+    if n < _FEWEST or not np.isfinite(values).all():
+        return float("-inf")
+    width = stats.t.ppf(1 - FALSE_ALARMS, n - 1) * np.std(values, ddof=1) * np.sqrt(1 + 1 / n)
+    return float(np.mean(values) - width)
 
 
 def worst(verdicts: Sequence[str]) -> str:

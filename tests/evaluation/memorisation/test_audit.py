@@ -76,7 +76,7 @@ def test_new_patients_are_no_copies_even_in_the_body_of_a_training_scan(
     comparison = found.comparisons[0]
     assert comparison.share_of_slices < 0.2
     for scan in (*comparison.synthetic.values(), *comparison.held_out.values()):
-        assert comparison.bound < scan.nearest_distance < scan.second_distance
+        assert comparison.yardstick.sure < scan.nearest_distance < scan.second_distance
 
 
 def test_a_copy_in_the_body_of_somebody_else_is_flagged(keep: Keep, person: Person, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_single_copied_slices_are_to_look_at(audited: Callable[..., Audit], pers
     found = audited(mixed=mixed)
     assert found.verdicts() == {"mixed": "look"}
     scan = found.comparisons[0].synthetic["mixed"]
-    near = scan.distance < found.comparisons[0].closest_slice
+    near = scan.distance < found.comparisons[0].yardstick.closest_slice
     assert near.any() and set(scan.slices[near]) <= set(range(28, 40))
     assert 0 < found.comparisons[0].share_of_slices < 0.5
 
@@ -111,7 +111,7 @@ def test_latents_find_copies_and_mirror_images(keep: Keep, person: Person, tiny_
         assert found.verdicts()[name] == "copy"
     assert latents.synthetic["mirrored"].mirrored.all() and not latents.synthetic["same"].mirrored.any()
     assert latents.synthetic["new"].nearest_distance > 0.2
-    assert pixels.synthetic["new"].nearest_distance > pixels.bound
+    assert pixels.synthetic["new"].nearest_distance > pixels.yardstick.sure
 
 
 def test_held_out_scans_that_were_trained_on_are_refused_or_named(keep: Keep, person: Person) -> None:

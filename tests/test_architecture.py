@@ -24,7 +24,7 @@ FLOORS = (
     ("labels",),
     ("foreground", "io", "networks"),
     ("phantoms", "samples", "pictures", "bundle", "masks", "brain"),
-    ("sampling",),
+    ("sampling", "doctor"),
     ("evaluation",),
     ("training", "viewer"),
     ("cli",),

@@ -7,18 +7,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_gem3d.bundle.places import bundled_models, known_models
     from napari_gem3d.bundle.plan import Plan
-    from napari_gem3d.bundle.store import ModelBundle, bundled_models, load_bundle, save_bundle
+    from napari_gem3d.bundle.store import ModelBundle, load_bundle, save_bundle
 
 _HOMES = {
     "ModelBundle": "store",
     "Plan": "plan",
-    "bundled_models": "store",
+    "bundled_models": "places",
+    "known_models": "places",
     "load_bundle": "store",
     "save_bundle": "store",
 }
 
-__all__ = ["ModelBundle", "Plan", "bundled_models", "load_bundle", "save_bundle"]
+__all__ = ["ModelBundle", "Plan", "bundled_models", "known_models", "load_bundle", "save_bundle"]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from napari_gem3d.bundle.conditioning import condition_channels
+from napari_gem3d.bundle.places import known_models
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.errors import InputError, first_problem
 from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
@@ -64,35 +65,22 @@ class ModelBundle:
         return self
 
 
-def bundled_models() -> dict[str, Path]:
-    """The models that came with the package, by name."""
-    package = Path(__file__).resolve().parents[1]
-    roots = [package / "models"]
-    if (package.parent / "pyproject.toml").is_file():  # a checkout, not somebody else's site-packages/models
-        roots.append(package.parent / "models")
-    found: dict[str, Path] = {}
-    for root in roots:
-        for description in sorted(root.glob("*/model.json")):
-            found.setdefault(description.parent.name, description.parent)
-    return found
-
-
 def find_bundle(folder: Path | str) -> Path:
-    """The folder of a bundle given by path or by the name of a bundled model.
+    """The folder of a bundle given by path, or by the name of a model that came with the package or was added.
 
     Raises
     ------
     InputError
-        If there is neither such a folder nor such a bundled model.
+        If there is neither such a folder nor such a model.
     """
     path = Path(folder)
     if (path / "model.json").is_file():
         return path
-    bundled = bundled_models()
-    if str(folder) in bundled:
-        return bundled[str(folder)]
-    known = ", ".join(bundled) or "none"
-    raise InputError(f"There is no model '{folder}': give a folder with a model.json, or a bundled model ({known}).")
+    models = known_models()
+    if str(folder) in models:
+        return models[str(folder)]
+    known = ", ".join(models) or "none"
+    raise InputError(f"There is no model '{folder}': give a folder with a model.json, or one that is known ({known}).")
 
 
 def read_plan(folder: Path) -> Plan:
@@ -120,7 +108,7 @@ def read_plan(folder: Path) -> Plan:
 
 
 def load_bundle(folder: Path | str) -> ModelBundle:
-    """Load a bundle from its folder, or a bundled model by its name. Nothing is ever unpickled.
+    """Load a bundle from its folder, or a model that is known by its name. Nothing is ever unpickled.
 
     Parameters
     ----------

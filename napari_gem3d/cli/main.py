@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from napari_gem3d import __version__
-from napari_gem3d.cli import body, convert, demo, doctor, edit, evaluate, export, generate, mask, replay, view
+from napari_gem3d.cli import body, convert, demo, doctor, edit, evaluate, export, generate, mask, models, replay, view
 from napari_gem3d.cli.progress import INTERRUPTED
 from napari_gem3d.errors import InputError
 
@@ -24,6 +24,7 @@ COMMANDS = {
     "export": export,
     "evaluate": evaluate,
     "convert": convert,
+    "models": models,
     "doctor": doctor,
 }
 

@@ -18,6 +18,9 @@ _SMALLEST_SPACING = 1e-4
 _FLATTEST = 1e-4
 # Relative difference below which two spacings are the same: 0.02 voxels over 240 slices.
 _SAME_SPACING = 1e-4
+# Voxels, and degrees, below which a shift or a turn is rounding.
+_SAME_PLACE = 0.01
+_SAME_ANGLE = 0.05
 
 
 def check_affine(affine: ArrayLike, what: str = "The volume") -> FloatArray:
@@ -159,6 +162,30 @@ class Grid:
             return False
         return bool(np.abs(self._corners() - other._corners()).max() <= atol)
 
+    def differences(self, other: Grid) -> list[str]:
+        """What differs between this grid and another, a clause each, both in canonical axes; empty if nothing does.
+
+        Two grids with axes in another order or direction are the same if their voxels are. Up to a hundredth of a voxel
+        is rounding.
+        """
+        mine, yours = self.canonical(), other.canonical()
+        if mine.same_as(yours, atol=_SAME_PLACE * min(yours.spacing)):
+            return []
+        clauses = []
+        if mine.shape != yours.shape:
+            clauses.append(f"{_times(mine.shape)} voxels, not {_times(yours.shape)}")
+        if not np.allclose(mine.spacing, yours.spacing, rtol=_SAME_SPACING, atol=0):
+            clauses.append(f"voxels of {_times(mine.spacing)} mm, not {_times(yours.spacing)} mm")
+        turn = mine.affine[:3, :3] / mine.spacing[::-1] @ np.linalg.inv(yours.affine[:3, :3] / yours.spacing[::-1])
+        angle = float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
+        if angle > _SAME_ANGLE:
+            clauses.append(f"turned by {angle:.3g}°")
+        centre, theirs = (grid.index_to_world([(np.array(grid.shape) - 1) / 2])[0] for grid in (mine, yours))
+        apart = float(np.linalg.norm(centre - theirs))
+        if apart > _SAME_PLACE * min(yours.spacing) or not clauses:
+            clauses.append(f"its middle is {apart:.3g} mm away")
+        return clauses
+
     def overlaps(self, other: Grid) -> bool:
         """Whether the two fields of view (to the outer edges of the voxels) have a common interior.
 
@@ -205,3 +232,8 @@ class Grid:
         directions = self.affine[:3, :3] / np.linalg.norm(self.affine[:3, :3], axis=0)
         best = max(permutations(range(3)), key=lambda p: sum(abs(directions[world, p[world]]) for world in range(3)))
         return tuple((axis, 1 if directions[world, axis] > 0 else -1) for world, axis in enumerate(best))
+
+
+def _times(zyx: Sequence[float]) -> str:
+    """Three numbers in the order in which people say them: x × y × z."""
+    return " × ".join(f"{value:.4g}" for value in zyx[::-1])

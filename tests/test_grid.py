@@ -211,3 +211,25 @@ def test_bad_affines(affine, message):
 def test_empty_grid():
     with pytest.raises(InputError, match="empty"):
         Grid((3, 0, 3), np.eye(4))
+
+
+def test_differences_are_said_in_the_words_of_people():
+    grid = Grid((20, 48, 40), np.diag([1.2, 1.0, 4.0, 1.0]))
+    flipped = Grid((20, 48, 40), grid.affine @ np.array([[-1, 0, 0, 39], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]))
+    assert grid.differences(flipped) == []
+    moved = np.array(grid.affine)
+    moved[0, 3] += 3
+    moved[1, 3] -= 4
+    assert Grid(grid.shape, moved).differences(grid) == ["its middle is 5 mm away"]
+    rounded = np.array(grid.affine)
+    rounded[0, 3] += 0.004
+    assert Grid(grid.shape, rounded).differences(grid) == []
+    assert Grid((10, 48, 40), grid.affine).differences(grid)[0] == "40 × 48 × 10 voxels, not 40 × 48 × 20"
+    thick = grid.with_spacing((8.0, None, None))
+    assert thick.differences(grid)[:2] == [
+        "40 × 48 × 10 voxels, not 40 × 48 × 20",
+        "voxels of 1.2 × 1 × 8 mm, not 1.2 × 1 × 4 mm",
+    ]
+    cosine, sine = np.cos(np.radians(7)), np.sin(np.radians(7))
+    turn = np.array([[cosine, -sine, 0, 0], [sine, cosine, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    assert "turned by 7°" in Grid(grid.shape, turn @ grid.affine).differences(grid)

@@ -291,7 +291,8 @@ def _centre(values: Sequence[str]) -> Any:
 
 def _write_record(result: MaskResult, options: argparse.Namespace, donors: list[Path], seed: int, path: Path) -> None:
     from napari_gem3d.io import replacing
-    from napari_gem3d.sampling.recipe import InputFile, current_versions
+    from napari_gem3d.sampling.recipe import current_versions
+    from napari_gem3d.sampling.references import InputFile
 
     body = None if options.body is None else InputFile.of(options.body).model_dump()
     record = {

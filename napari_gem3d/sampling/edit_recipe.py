@@ -9,14 +9,8 @@ import numpy as np
 from napari_gem3d.bundle.store import find_bundle, hash_bundle, read_plan
 from napari_gem3d.sampling.edit_inputs import EditInputs, read_edit_inputs
 from napari_gem3d.sampling.inputs import choose_slice, matching_start
-from napari_gem3d.sampling.recipe import (
-    Edit,
-    InputFile,
-    ModelReference,
-    Recipe,
-    current_versions,
-    drawing_settings,
-)
+from napari_gem3d.sampling.recipe import Edit, Recipe, current_versions, drawing_settings
+from napari_gem3d.sampling.references import InputFile, ModelReference
 
 # Up to here a wider margin makes the transition softer (the gradient across it is the scan's own); beyond, it only
 # takes more of the scan. See docs/howto/edit.md.

@@ -14,6 +14,7 @@ from napari_gem3d.grid import Grid
 from napari_gem3d.io import write_volume
 from napari_gem3d.io.nifti import SUFFIXES
 from napari_gem3d.labels import LabelTable
+from napari_gem3d.viewer.informed.state import DrawnSlice
 from napari_gem3d.viewer.layers import Origin, restored_labels
 from napari_gem3d.viewer.session import Session
 from napari_gem3d.volume import Volume
@@ -69,10 +70,11 @@ class Job(Protocol):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """What the panel shows of a bundle."""
+    """What the panel shows of a bundle: labels, own number of steps, whether it can draw an informed slice itself."""
 
     table: LabelTable
     steps: int
+    draws: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,10 @@ class Order:
     body
         The patient's own scan, whose foreground is the body where the mask has no body label.
     informed, informed_slice
-        A scan, and the axial index (canonical order) of the slice that informs the generation.
+        A scan, and the axial index (canonical order) of the slice that informs the generation; no scan if the model
+        draws it.
+    position, informed_seed
+        For a drawn slice: its place from 0, the lowest of the label map, to 1, and its seed.
     steps, seed, model
         Denoising steps, seed, bundle.
     mode
@@ -97,12 +102,16 @@ class Order:
     mask_origin: Origin
     mask_name: str
     body: Path
-    informed: Path
+    informed: Path | None
     informed_slice: int
     steps: int
     seed: int
     model: str
     mode: Mode = "volume"
+    device: str = "auto"
+    precision: str = "auto"
+    position: float | None = None
+    informed_seed: int | None = None
 
 
 class Engine(Protocol):
@@ -113,6 +122,9 @@ class Engine(Protocol):
 
     def open(self, order: Order) -> Job:
         """Write the mask, make the recipe, check and load everything."""
+
+    def draw(self, order: Order) -> DrawnSlice:
+        """Let the model draw the informed slice of an order, as its generation will."""
 
     def save(self, volume: Volume, recipe: Any, path: Path) -> None:
         """Write a result as NIfTI and its recipe beside it, to read both back later."""
@@ -142,27 +154,26 @@ class CoreEngine:
 
     def load(self, model: str) -> LoadedModel:
         """Load a bundle, or return the one that is loaded; InputError as `load_bundle`."""
-        plan = self._bundle(model).plan
-        return LoadedModel(plan.labels, plan.default_steps)
+        bundle = self._bundle(model)
+        return LoadedModel(bundle.plan.labels, bundle.plan.default_steps, bundle.position_unet is not None)
 
     def open(self, order: Order) -> Job:
         """Write the mask, make the recipe, check everything; InputError says what does not fit."""
         from napari_gem3d.sampling.job import open_job
-        from napari_gem3d.sampling.recipe import make_recipe
+        from napari_gem3d.viewer.informed.ordering import whole_recipe
 
         bundle = self._bundle(order.model)
-        labels = restored_labels(order.mask, order.mask_origin, bundle.plan.labels)
+        labels = restored_labels(order.mask.copy(), order.mask_origin, bundle.plan.labels)
         mask = self._session.save_mask(labels, order.mask_name)
-        recipe = make_recipe(
-            mask,
-            order.informed,
-            body=order.body,
-            slice=order.informed_slice,
-            model=order.model,
-            steps=order.steps,
-            seed=order.seed,
-        )
+        names = ("model", "steps", "seed", "device", "precision")
+        recipe = whole_recipe(order, mask, {name: getattr(order, name) for name in names})
         return open_job(recipe, bundle=bundle)
+
+    def draw(self, order: Order) -> DrawnSlice:
+        """Let the model draw the informed slice of an order; see `draw_informed`."""
+        from napari_gem3d.viewer.informed.ordering import draw_informed
+
+        return draw_informed(self._bundle(order.model), order)
 
     def save(self, volume: Volume, recipe: Recipe, path: Path) -> None:
         """Write a result as NIfTI and its recipe beside it."""

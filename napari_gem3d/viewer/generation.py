@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from napari_gem3d.errors import InputError
 from napari_gem3d.viewer.engine import Mode, Order
 from napari_gem3d.viewer.layers import origin_of
-from napari_gem3d.viewer.patients import Patient
+from napari_gem3d.viewer.patients import path_of
 from napari_gem3d.viewer.run import Run
 from napari_gem3d.viewer.running import RunAtWork
 
@@ -40,14 +40,18 @@ class Generation:
     def generate(self, mode: Mode = "volume") -> Run | None:
         """Start a generation, or queue it while another one runs; what is missing is said on the panel's line."""
         try:
-            order = self._order(mode)
+            if self._state.random_seed:
+                self._state.seed = secrets.randbelow(2**31)
+            order = self.order(mode)
+            order = replace(order, mask=np.array(order.mask))  # what is painted from now on is for the next
         except InputError as error:
             self._state.say_error(error)
             return None
         patient = self._state.patient
         assert patient is not None, "an order has one"
         self._ordered += 1
-        run = Run(f"{_NAMES[mode]} {self._ordered}", patient, self._state.donor, order, mode)
+        donor = None if order.informed is None else self._state.donor
+        run = Run(f"{_NAMES[mode]} {self._ordered}", patient, donor, order, mode)
         self._state.runs = (*self._state.runs, run)
         self._queue(run)
         return run
@@ -111,34 +115,27 @@ class Generation:
 
     # --- the order ---------------------------------------------------------------------------------------------
 
-    def _order(self, mode: Mode) -> Order:
+    def order(self, mode: Mode) -> Order:
+        """What a click would order; its mask is the layer's own array. InputError says what is missing."""
         state = self._state
         if state.patient is None:
             raise InputError("There is no patient; open a scan or a sample first.")
         if state.mask is None:
             raise InputError("There is no mask; paint one or open a label map first.")
-        if state.donor is None:
-            raise InputError("There is no informed slice; choose a patient in step 3.")
+        informed = self._workbench.informed.choice(state.donor)
         origin = origin_of(state.mask)
         assert origin is not None, "masks are only made of layers that have one"
-        if state.random_seed:
-            state.seed = secrets.randbelow(2**31)
+        voxels = np.asarray(state.mask.data)
+        if mode == "volume":
+            voxels, origin = self._workbench.body.applied(state.patient, voxels, origin)
         return Order(
-            mask=np.array(state.mask.data),
+            mask=voxels,
             mask_origin=origin,
             mask_name=state.patient.name,
-            body=_path_of(state.patient),
-            informed=_path_of(state.donor),
-            informed_slice=state.donor_slice,
+            body=path_of(state.patient),
+            **informed,
             steps=state.steps,
             seed=state.seed,
             model=state.model,
             mode=mode,
         )
-
-
-def _path_of(patient: Patient) -> Path:
-    origin = origin_of(patient.image)
-    if origin is None or origin.path is None:
-        raise InputError(f"{patient.name} is not in a file, so no recipe can refer to it; save it and open it again.")
-    return origin.path

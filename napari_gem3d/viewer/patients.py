@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels
 
+from napari_gem3d.errors import InputError
 from napari_gem3d.grid import Grid
 from napari_gem3d.viewer.layers import origin_of
 
@@ -68,10 +70,11 @@ class Patient:
         return self.num_slices // 2 if lesion is None else lesion
 
     def describe(self) -> str:
-        """One line: axes and voxel size of the file, and what was reordered for display."""
+        """One line: axes, voxel size and voxels of the file, and what was reordered for display."""
         grid = self.grid
         z, y, x = grid.spacing
-        size = f"{x:.4g} × {y:.4g} × {z:.4g} mm"
+        depth, height, width = grid.shape
+        size = f"{x:.4g} × {y:.4g} × {z:.4g} mm, {width} × {height} × {depth} voxels"
         if grid.is_canonical:
             return f"RAS axes, {size}; shown as stored"
         return f"{grid.orientation} axes, {size}; shown {_changes(grid)}, not resampled"
@@ -81,7 +84,7 @@ def find_patients(layers: Iterable[Any], known: Iterable[Patient] = ()) -> list[
     """Patients among napari's layers, in the layers' order; those already `known` are kept as objects.
 
     A label map belongs to the patient on whose grid it lies. If several patients share a grid (registered data sets
-    do), the names decide, then the order of opening. A map on another grid belongs to the patient it overlaps.
+    do), the names decide, then the order of opening. A map on another grid belongs to nobody: see `find_misfits`.
     """
     layers = list(layers)
     images = [layer for layer in layers if isinstance(layer, Image) and _is_scan(layer)]
@@ -98,6 +101,53 @@ def find_patients(layers: Iterable[Any], known: Iterable[Patient] = ()) -> list[
         if patient.mask is None or patient.mask not in patient.masks:
             patient.mask = patient.masks[-1] if patient.masks else None
     return patients
+
+
+@dataclass(frozen=True, eq=False)
+class Misfit:
+    """A label map on another grid than the scan that it seems to be meant for.
+
+    Attributes
+    ----------
+    layer, patient
+        The map, and the patient.
+    differences
+        What differs, a clause each.
+    overlaps
+        Whether it lies, at least in part, where the scan does, so that it can be resampled.
+    """
+
+    layer: Labels
+    patient: Patient
+    differences: tuple[str, ...]
+    overlaps: bool
+
+    def describe(self) -> str:
+        """One sentence."""
+        end = "" if self.overlaps else " They have no place in common."
+        return f"{self.layer.name} does not fit {self.patient.name}: {'; '.join(self.differences)}.{end}"
+
+
+def find_misfits(layers: Iterable[Any], patients: Sequence[Patient]) -> list[Misfit]:
+    """Label maps that belong to nobody, with the patient they overlap, else the one whose name is most alike."""
+    owned = {id_of(mask) for patient in patients for mask in patient.masks}
+    misfits = []
+    for layer in layers:
+        origin = origin_of(layer) if isinstance(layer, Labels) else None
+        if origin is None or id_of(layer) in owned or not patients:
+            continue
+        overlapped = [patient for patient in patients if patient.grid.overlaps(origin.grid)]
+        meant = max(overlapped or patients, key=lambda patient: _likeness(layer.name, patient.name))
+        misfits.append(Misfit(layer, meant, tuple(origin.grid.differences(meant.grid)), bool(overlapped)))
+    return misfits
+
+
+def path_of(patient: Patient) -> Path:
+    """The file of a patient's scan; InputError if it is in none."""
+    origin = origin_of(patient.image)
+    if origin is None or origin.path is None:
+        raise InputError(f"{patient.name} is not in a file, so no recipe can refer to it; save it and open it again.")
+    return origin.path
 
 
 def matching_slice(index: int, patient: Patient, other: Patient) -> int:
@@ -120,8 +170,7 @@ def _owner(layer: Labels, patients: list[Patient]) -> Patient | None:
     origin = origin_of(layer)
     assert origin is not None
     grid = origin.grid
-    on_grid = [patient for patient in patients if patient.grid.canonical().same_as(grid.canonical())]
-    candidates = on_grid or [patient for patient in patients if patient.grid.overlaps(grid)]
+    candidates = [patient for patient in patients if not grid.differences(patient.grid)]
     if not candidates:
         return None
     return max(candidates, key=lambda patient: (_likeness(layer.name, patient.name), -len(patient.masks)))

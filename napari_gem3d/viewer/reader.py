@@ -14,6 +14,7 @@ from napari_gem3d.io import read_label_map, read_volume
 from napari_gem3d.io.dicom import is_dicom
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.viewer.layers import image_layer, labels_layer
+from napari_gem3d.viewer.series import OpenedSeries, opened
 from napari_gem3d.volume import Volume
 
 PathOrPaths = str | Sequence[str]
@@ -26,12 +27,25 @@ _WORDS = ("label", "seg", "mask")
 
 def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerDataTuple]] | None:
     """The reader for `path`, or None to leave it to others (folders without DICOM files, other suffixes)."""
-    return read_layers if all(_is_ours(Path(one)) for one in _as_list(path)) else None
+    return read_dropped if all(_is_ours(Path(one)) for one in _as_list(path)) else None
+
+
+def read_dropped(path: PathOrPaths) -> list[LayerDataTuple]:
+    """As `read_layers`, for napari, which hands over the files of a drop one by one: a DICOM series opens once."""
+    paths = opened.without_repeats([Path(one) for one in _as_list(path)])
+    try:
+        layers = [read_layer(one) for one in paths]
+    except InputError:
+        opened.forget()
+        raise
+    opened.read()
+    # What napari's readers return for a file that has nothing to show.
+    return layers or [(None,)]
 
 
 def read_layers(path: PathOrPaths) -> list[LayerDataTuple]:
-    """Read every path as one layer; InputError if one cannot be read."""
-    return [read_layer(Path(one)) for one in _as_list(path)]
+    """Read every path as one layer, all files of one DICOM series together; InputError if one cannot be read."""
+    return [read_layer(one) for one in OpenedSeries().without_repeats([Path(one) for one in _as_list(path)])]
 
 
 def read_layer(path: Path) -> LayerDataTuple:

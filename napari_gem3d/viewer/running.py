@@ -115,7 +115,7 @@ class RunAtWork:
 
     def _add_layer(self, job: Job, voxels: NDArray[np.float32]) -> Image:
         run = self.run
-        shown = run.patient if run.mode == "edit" else run.donor
+        shown = run.patient if run.mode == "edit" or run.donor is None else run.donor
         attributes = {
             "name": run.name,
             "metadata": {METADATA: Origin(job.grid, synthetic=True)},

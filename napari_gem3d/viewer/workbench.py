@@ -13,10 +13,13 @@ from napari.types import LayerDataTuple
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.labels import LabelMap, LabelTable
+from napari_gem3d.viewer.body.controller import Bodies
 from napari_gem3d.viewer.engine import CoreEngine, Engine, LoadedModel, Mode
+from napari_gem3d.viewer.fitting import Fitting
 from napari_gem3d.viewer.generation import Generation
+from napari_gem3d.viewer.informed.controller import Informed
 from napari_gem3d.viewer.layers import apply_table, labels_layer, origin_of
-from napari_gem3d.viewer.patients import Patient, find_patients, matching_slice
+from napari_gem3d.viewer.patients import Patient, find_patients
 from napari_gem3d.viewer.planes.controller import Planes
 from napari_gem3d.viewer.planes.middle import middle_of
 from napari_gem3d.viewer.reader import read_layers
@@ -46,6 +49,10 @@ class Workbench:
     ----------
     state
         What is chosen and what is going on; change it to drive the panel.
+    body, fitting
+        Know every patient's body, and the label maps that fit no scan.
+    informed
+        Chooses the informed slice, or lets the model draw it.
     generation
         Makes runs of what is chosen, and carries them out in `worker`.
     results
@@ -63,8 +70,10 @@ class Workbench:
         self.worker = Worker()
         # Opening a scan must not wait until a generation ends.
         self.files = Worker()
-        self._donor_is_default = True
         self._watched_mask: Labels | None = None
+        self.body = Bodies(self)
+        self.fitting = Fitting(self)
+        self.informed = Informed(self)
         self.generation = Generation(self)
         self.results = Results(self)
         self.autosave = Autosave(self)
@@ -72,7 +81,6 @@ class Workbench:
         self.state.events.model.connect(self.load_model)
         self.state.events.patient.connect(self._on_patient)
         self.state.events.mask.connect(self._on_mask)
-        self.state.events.donor.connect(self._on_donor)
         layers = viewer.layers.events
         for event in (layers.inserted, layers.removed, layers.renamed):
             event.connect(self._on_layers)
@@ -86,6 +94,8 @@ class Workbench:
 
     def close(self) -> None:
         """Cancel what is running, end the threads, let go of the viewer."""
+        self.body.close()
+        self.informed.close()
         self.generation.close()
         self.results.close()
         layers = self.viewer.layers.events
@@ -108,6 +118,7 @@ class Workbench:
             return  # another one was chosen while this was loading
         self.state.say("")
         self.state.table = model.table
+        self.informed.on_model(model)
         self.state.steps = model.steps
         for patient in self.state.patients:
             for mask in patient.masks:
@@ -150,15 +161,13 @@ class Workbench:
         if patients == before:
             state.events.patients.emit(patients)  # names and masks may have changed all the same
         state.patients = patients
-        if state.donor is not None and state.donor not in patients:
-            self._donor_is_default = True
         new = [patient for patient in patients if patient not in before]
         if new:
             state.patient = new[0]
         elif state.patient not in patients:
             state.patient = patients[-1] if patients else None
         self._take_masks()
-        self._default_donor()
+        self.informed.update()
         if inserted is not None and state.mask == inserted:
             self._show_lesion()
 
@@ -169,13 +178,12 @@ class Workbench:
         if patient is None or lesion is None:
             return
         self.planes.look_at(middle_of(patient))
-        if self._donor_is_default and self.state.donor is not None:
-            self.state.donor_slice = matching_slice(lesion, patient, self.state.donor)
+        self.informed.follow(lesion)
 
     def _on_patient(self, patient: Patient | None) -> None:
         """Show the patient that is worked on and hide the others."""
         self._take_masks()
-        self._default_donor()
+        self.informed.update()
         if patient is None:
             return
         for other in self.state.patients:
@@ -260,33 +268,6 @@ class Workbench:
         mask = self.state.mask
         mode = str(mask.mode)
         self.state.label = {"paint": int(mask.selected_label), "erase": 0}.get(mode)
-
-    # --- informed slice ----------------------------------------------------------------------------------------
-
-    def match_donor(self) -> None:
-        """Take the donor's slice at the same relative height as the slice on the screen."""
-        patient, donor = self.state.patient, self.state.donor
-        if patient is not None and donor is not None:
-            self.state.donor_slice = matching_slice(self.current_slice(patient), patient, donor)
-
-    def _default_donor(self) -> None:
-        """Another patient where there is one, as in the paper's cross-selection, else the patient's own scan."""
-        state = self.state
-        if not self._donor_is_default and state.donor in state.patients:
-            return
-        others = [patient for patient in state.patients if patient is not state.patient]
-        state.donor = others[0] if others else state.patient
-        self._donor_is_default = True
-
-    def choose_donor(self, donor: Patient) -> None:
-        """Take the informed slice from this patient from now on, whoever is worked on."""
-        self.state.donor = donor
-        self._donor_is_default = False
-
-    def _on_donor(self, donor: Patient | None) -> None:
-        patient = self.state.patient
-        if donor is not None and patient is not None:
-            self.state.donor_slice = matching_slice(patient.middle_slice(), patient, donor)
 
     # --- generate ----------------------------------------------------------------------------------------------
 

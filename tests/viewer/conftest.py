@@ -16,6 +16,7 @@ from napari_gem3d.grid import Grid
 from napari_gem3d.io import write_volume
 from napari_gem3d.labels import Label, LabelMap, LabelTable
 from napari_gem3d.viewer.engine import LoadedModel, Order
+from napari_gem3d.viewer.informed.state import DrawnSlice
 from napari_gem3d.viewer.panel import GemPanel
 from napari_gem3d.viewer.session import Session
 from napari_gem3d.volume import Volume, resample
@@ -95,12 +96,14 @@ class FakeEngine:
     problem: Exception | None = None
     orders: list[Order] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
+    draws: bool = False
+    drawn: list[Order] = field(default_factory=list)
 
     def load(self, model: str) -> LoadedModel:
         self.threads.add(threading.get_ident())
         if model == "missing":
             raise InputError("There is no model 'missing'.")
-        return LoadedModel(TABLE, 7)
+        return LoadedModel(TABLE, 7, draws=self.draws)
 
     def open(self, order: Order) -> FakeJob:
         self.threads.add(threading.get_ident())
@@ -108,6 +111,11 @@ class FakeEngine:
         if self.problem is not None:
             raise self.problem
         return FakeJob(order, self.permits)
+
+    def draw(self, order: Order) -> DrawnSlice:
+        self.drawn.append(order)
+        ramp = np.linspace(0, 100, 64 * 48).reshape(64, 48)
+        return DrawnSlice(ramp * (1 + (order.informed_seed or 0)), (1.0, 1.0))
 
     def save(self, volume: Volume, recipe: Any, path: Path) -> None:
         write_volume(volume, path)

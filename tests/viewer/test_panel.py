@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_gem3d.viewer.steps.informed import axial_picture
+from napari_gem3d.viewer.informed.pictures import axial_picture
 
 
 def test_an_empty_panel_says_what_to_do(panel) -> None:
@@ -39,7 +39,7 @@ def test_opening_a_scan_makes_it_the_patient(panel, open_scan) -> None:
     assert state.mask.name == "anna"
     assert list(state.mask.features["name"]) == ["background", "edema", "enhancing", "brain"]
     assert panel.patients.list.currentItem().text() == "anna_0000"
-    assert panel.patients.about.text().startswith("LPS axes, 1.2 × 1 × 4 mm; shown flipped")
+    assert panel.patients.about.text().startswith("LPS axes, 1.2 × 1 × 4 mm, 40 × 48 × 20 voxels; shown flipped")
     assert panel.workbench.planes.letters.letters == {"top": "A", "bottom": "P", "left": "R", "right": "L"}
     # the view is at the lesion's middle
     assert panel.workbench.current_slice(state.patient) == 8

@@ -84,9 +84,10 @@ def test_patients_stay_the_same_objects_and_keep_their_choice() -> None:
 def test_the_line_says_what_was_reordered() -> None:
     sagittal = np.array([[0.0, 0, -2, 0], [1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
     assert find_patients([scan("a")])[0].describe() == (
-        "LPS axes, 1 × 1 × 3 mm; shown flipped left–right and front–back, not resampled"
+        "LPS axes, 1 × 1 × 3 mm, 8 × 8 × 6 voxels; shown flipped left–right and front–back, not resampled"
     )
-    assert find_patients([scan("a", np.eye(4))])[0].describe() == "RAS axes, 1 × 1 × 1 mm; shown as stored"
+    stored = find_patients([scan("a", np.eye(4))])[0].describe()
+    assert stored == "RAS axes, 1 × 1 × 1 mm, 8 × 8 × 6 voxels; shown as stored"
     assert (
         "with its axes reordered, flipped up–down and left–right" in find_patients([scan("a", sagittal)])[0].describe()
     )

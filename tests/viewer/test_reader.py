@@ -10,7 +10,7 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.io import write_volume
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.viewer.layers import label_map_of, origin_of, volume_of
-from napari_gem3d.viewer.reader import get_reader, layer_name, looks_like_labels, read_layer
+from napari_gem3d.viewer.reader import get_reader, layer_name, looks_like_labels, read_layer, read_layers
 from napari_gem3d.volume import Volume
 
 
@@ -125,3 +125,49 @@ def test_labels_are_told_from_scans(voxels: np.ndarray, labels: bool) -> None:
 @pytest.mark.parametrize("name", ["a.b.nii.gz", "a.b.nii", "a.b.NRRD", "a.b.nhdr"])
 def test_names_lose_their_suffix(name: str) -> None:
     assert layer_name(Path("folder") / name) == "a.b"
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> list[Path]:
+    """Six files of a DICOM series."""
+    import pydicom
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    uid, files = generate_uid(), []
+    for index in range(6):
+        data = pydicom.Dataset()
+        data.SOPClassUID, data.SOPInstanceUID, data.SeriesInstanceUID = CTImageStorage, generate_uid(), uid
+        data.Modality, data.Rows, data.Columns, data.SamplesPerPixel = "CT", 8, 9, 1
+        data.PhotometricInterpretation, data.PixelRepresentation = "MONOCHROME2", 1
+        data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
+        data.PixelSpacing, data.ImageOrientationPatient = [1, 1], [1, 0, 0, 0, 1, 0]
+        data.ImagePositionPatient = [0, 0, 2 * index]
+        data.PixelData = np.arange(72, dtype=np.int16).tobytes()
+        data.file_meta = pydicom.dataset.FileMetaDataset()
+        data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        files.append(tmp_path / f"slice{index}.dcm")
+        data.save_as(files[-1], enforce_file_format=True)
+    return files
+
+
+def test_dropping_the_files_of_a_series_opens_it_once(make_napari_viewer_proxy, series) -> None:
+    viewer = make_napari_viewer_proxy()
+    viewer.open([str(file) for file in series], plugin="napari-gem3d")
+    assert len(viewer.layers) == 1
+    assert viewer.layers[0].data.shape == (6, 8, 9)
+
+
+def test_a_series_can_be_opened_again_later_and_listed_by_its_files(series, monkeypatch) -> None:
+    from napari_gem3d.viewer.series import OpenedSeries
+
+    assert len(read_layers([str(file) for file in series])) == 1
+    now = [0.0]
+    monkeypatch.setattr("napari_gem3d.viewer.series.time.monotonic", lambda: now[0])
+    opened = OpenedSeries()
+    assert opened.without_repeats(series[:2]) == series[:1]
+    now[0] += 4
+    assert opened.without_repeats(series[2:]) == []
+    now[0] += 4  # the drop still goes on
+    assert opened.without_repeats(series[1:2]) == []
+    now[0] += 60
+    assert opened.without_repeats(series[1:2]) == series[1:2]

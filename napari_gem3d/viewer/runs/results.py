@@ -97,7 +97,7 @@ class Results:
             return None
         state.patient = run.patient
         if run.donor is not None and run.donor in state.patients:
-            self._workbench.choose_donor(run.donor)
+            self._workbench.informed.choose(run.donor)
         elif run.order is None or run.order.informed is not None:
             state.say_error(
                 InputError(f"The scan that gave the informed slice of {run.name} is closed; open it again.")

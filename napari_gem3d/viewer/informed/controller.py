@@ -1,0 +1,160 @@
+"""Choosing the informed slice: of which scan, which slice; or what the model draws."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_gem3d.errors import InputError
+from napari_gem3d.viewer.informed.drawing import Drawing
+from napari_gem3d.viewer.informed.state import InformedState, Source
+from napari_gem3d.viewer.informed.thumbnails import ThumbnailCache
+from napari_gem3d.viewer.patients import Patient, matching_slice, path_of
+
+if TYPE_CHECKING:
+    from napari_gem3d.viewer.engine import LoadedModel
+    from napari_gem3d.viewer.workbench import Workbench
+
+
+class Informed:
+    """Keeps the choice sensible while patients come and go, and says it as an order to the core.
+
+    Until somebody chooses, the slice comes from another patient where there is one, as in the paper's
+    cross-selection, else from the patient's own scan, at the height of the lesion.
+
+    Parameters
+    ----------
+    workbench
+        Whose state says who is worked on; `donor` and `donor_slice` there are kept here.
+
+    Attributes
+    ----------
+    state
+        Where the slice comes from.
+    thumbnails
+        Small pictures of the donor's slices, made in the background.
+    drawing
+        Lets the model draw.
+    """
+
+    def __init__(self, workbench: Workbench) -> None:
+        self._workbench, self._panel = workbench, workbench.state
+        self.state = InformedState()
+        self.thumbnails = ThumbnailCache(workbench.files, self._panel.say_error)
+        self.drawing = Drawing(workbench, self.state)
+        self._is_default = True
+        self._panel.events.donor.connect(self._on_donor)
+
+    def close(self) -> None:
+        """Draw no more."""
+        self.drawing.close()
+
+    def update(self) -> None:
+        """Follow the patients: the default, one's own slice, and a donor that was closed."""
+        panel = self._panel
+        if panel.donor is not None and panel.donor not in panel.patients:
+            self._is_default = True
+            if self.state.source == "own":
+                self.state.source = "scan"
+        self.thumbnails.keep(panel.patients)
+        if self.state.source == "own":
+            panel.donor = panel.patient
+        elif self._is_default or panel.donor is None:
+            others = [patient for patient in panel.patients if patient is not panel.patient]
+            panel.donor = others[0] if others else panel.patient
+
+    def on_model(self, model: LoadedModel) -> None:
+        """Another model may have nothing to draw with."""
+        self.state.obstacle = (
+            "" if model.draws else f"The model {self._panel.model} has no position U-Net to draw with."
+        )
+        if self.state.obstacle and self.state.source == "generated":
+            self.state.source = "scan"
+            self.update()
+
+    def choose(self, donor: Patient) -> None:
+        """Take the slice from this patient from now on; if it is the one worked on, from whoever is worked on."""
+        self._is_default = False
+        self.state.source = "own" if donor is self._panel.patient else "scan"
+        self._panel.donor = donor
+
+    def choose_generated(self, position: float | None = None, seed: int | None = None) -> None:
+        """Let the model draw the slice, at a position and with a seed if given; says why, where it cannot."""
+        if self.state.obstacle:
+            self._panel.say_error(InputError(f"{self.state.obstacle} Take the slice from a scan."))
+            return
+        if position is not None:
+            self.state.position = position
+        if seed is not None:
+            self.state.seed = seed
+        self.state.source = "generated"
+
+    def choose_source(self, source: Source) -> None:
+        """Choose by the kind of source; "scan" takes another patient where there is one."""
+        panel = self._panel
+        if source == "generated":
+            self.choose_generated()
+        elif source == "own" and panel.patient is not None:
+            self.choose(panel.patient)
+        else:
+            self._is_default = True
+            self.state.source = "scan"
+            self.update()
+
+    @property
+    def matching(self) -> int:
+        """The donor's slice at the same relative height as the crosshair."""
+        patient, donor = self._panel.patient, self._panel.donor
+        if patient is None or donor is None:
+            return 0
+        return matching_slice(self._workbench.current_slice(patient), patient, donor)
+
+    def match(self) -> None:
+        """Take the slice at the height of the crosshair."""
+        patient = self._panel.patient
+        if patient is None:
+            return
+        if self.state.source == "generated":
+            self.state.position = self._workbench.current_slice(patient) / max(1, patient.num_slices - 1)
+        elif self._panel.donor is not None:
+            self._panel.donor_slice = self.matching
+
+    @property
+    def stands_for(self) -> int:
+        """The patient's own axial slice that the informed slice stands for."""
+        patient, donor = self._panel.patient, self._panel.donor
+        if patient is None:
+            return 0
+        if self.state.source == "generated":
+            return round(self.state.position * (patient.num_slices - 1))
+        return 0 if donor is None else matching_slice(self._panel.donor_slice, donor, patient)
+
+    def follow(self, index: int) -> None:
+        """Go with the lesion's slice of the patient, unless somebody has chosen."""
+        patient, donor = self._panel.patient, self._panel.donor
+        if self._is_default and patient is not None and donor is not None:
+            self._panel.donor_slice = matching_slice(index, patient, donor)
+
+    def choice(self, donor: Patient | None) -> dict[str, Any]:
+        """The fields of an order: informed, informed_slice, and position and informed_seed if it is drawn.
+
+        Parameters
+        ----------
+        donor
+            Whose scan gives the slice, if the model does not draw it.
+
+        Raises
+        ------
+        InputError
+            If there is no scan to take a slice of, or it is in no file.
+        """
+        if self.state.source == "generated":
+            drawn = {"position": self.state.position, "informed_seed": self.state.seed}
+            return {"informed": None, "informed_slice": 0, **drawn}
+        if donor is None:
+            raise InputError("There is no informed slice; choose a patient in step 3.")
+        return {"informed": path_of(donor), "informed_slice": self._panel.donor_slice}
+
+    def _on_donor(self, donor: Patient | None) -> None:
+        patient = self._panel.patient
+        if donor is not None and patient is not None:
+            self._panel.donor_slice = matching_slice(patient.middle_slice(), patient, donor)

@@ -1,0 +1,97 @@
+"""Small pictures of a scan's axial slices, made once in the background."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import Signal
+from skimage.transform import resize_local_mean
+
+from napari_gem3d.viewer.patients import Patient, id_of
+from napari_gem3d.viewer.worker import Worker
+
+# Enough for a strip across a wide panel, at a size that shows what slice it is.
+_MOST = 40
+_PIXELS = 48
+
+
+@dataclass(frozen=True, eq=False)
+class Thumbnails:
+    """Slices evenly spaced along the axis of a scan.
+
+    Attributes
+    ----------
+    indices
+        (n,) axial slices, the lowest first.
+    planes
+        (n, rows, columns) float32 in the scan's intensities, square pixels, canonical axes; at most 48 pixels wide.
+    """
+
+    indices: NDArray[np.int64]
+    planes: NDArray[np.float32]
+
+
+def make_thumbnails(voxels: NDArray[np.generic], spacing: tuple[float, float, float]) -> Thumbnails:
+    """Shrink slices of a scan.
+
+    Parameters
+    ----------
+    voxels
+        (Z, Y, X), canonical axes.
+    spacing
+        Size of a voxel in mm along (z, y, x).
+    """
+    depth, rows, columns = voxels.shape
+    indices = np.unique(np.rint(np.linspace(0, depth - 1, min(depth, _MOST))).astype(np.int64))
+    height, width = rows * spacing[1], columns * spacing[2]
+    factor = _PIXELS / max(height, width)
+    shape = (max(1, round(height * factor)), max(1, round(width * factor)))
+    planes = [resize_local_mean(np.asarray(voxels[i], np.float32), shape, preserve_range=True) for i in indices]
+    return Thumbnails(indices, np.stack(planes).astype(np.float32))
+
+
+class ThumbnailCache:
+    """The thumbnails of the patients that are open.
+
+    Parameters
+    ----------
+    worker
+        Makes them.
+    failed
+        Gets what went wrong.
+
+    Attributes
+    ----------
+    ready
+        Emitted with a patient whose thumbnails are there.
+    """
+
+    ready = Signal(object)
+
+    def __init__(self, worker: Worker, failed: Callable[[BaseException], None]) -> None:
+        self._worker, self._failed = worker, failed
+        self._made: dict[int, Thumbnails | None] = {}
+
+    def of(self, patient: Patient) -> Thumbnails | None:
+        """The patient's thumbnails, or None; then they are being made and `ready` will tell."""
+        key = id_of(patient.image)
+        if key not in self._made:
+            self._made[key] = None
+            _, row, column = (float(v) for v in patient.image.scale)
+            work = partial(make_thumbnails, patient.image.data, (float(patient.image.scale[0]), row, column))
+            self._worker.submit(work, partial(self._keep, patient), self._failed)
+        return self._made[key]
+
+    def keep(self, patients: Iterable[Patient]) -> None:
+        """Forget all others."""
+        there = {id_of(patient.image) for patient in patients}
+        self._made = {key: made for key, made in self._made.items() if key in there}
+
+    def _keep(self, patient: Patient, made: Thumbnails) -> None:
+        if id_of(patient.image) in self._made:
+            self._made[id_of(patient.image)] = made
+            self.ready.emit(patient)

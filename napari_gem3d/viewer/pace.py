@@ -5,12 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 
 # At most ten refreshes a second. Where one takes long (hundreds of milliseconds in software rendering on a busy
 # machine) fewer, so that at least half of the time stays for the user's own clicks and for the generation.
 REFRESH_MS = 100
 _REST_FACTOR = 2
+_shortest = REFRESH_MS
+
+
+def set_refreshes(per_second: int) -> None:
+    """Let the window be refreshed at most so often a second: 1 to 10."""
+    global _shortest
+    _shortest = max(REFRESH_MS, round(1000 / max(per_second, 1)))
+
+
+def rest_after(seconds: float) -> int:
+    """Milliseconds until the next refresh, after one that took `seconds`."""
+    return max(_shortest, round(_REST_FACTOR * seconds * 1000))
 
 
 class Pace:
@@ -21,10 +34,10 @@ class Pace:
     act
         What to call, on the GUI thread. Several `ask` before it is called are one.
     milliseconds
-        The shortest time between two calls.
+        The shortest time between two calls; by default that of `set_refreshes`.
     """
 
-    def __init__(self, act: Callable[[], None], milliseconds: int = REFRESH_MS) -> None:
+    def __init__(self, act: Callable[[], None], milliseconds: int | None = None) -> None:
         self._act, self._shortest = act, milliseconds
         self._asked = self._resting = False
         self._timer = QTimer()
@@ -46,7 +59,8 @@ class Pace:
 
     def stop(self) -> None:
         """Call it no more."""
-        self._timer.stop()
+        if isalive(self._timer):  # the application may have ended
+            self._timer.stop()
         self._asked = False
         self._resting = True
 
@@ -60,5 +74,8 @@ class Pace:
         QTimer.singleShot(0, lambda: self._rest(begun))
 
     def _rest(self, begun: float) -> None:
-        cost = (time.perf_counter() - begun) * 1000
-        self._timer.start(max(self._shortest, round(_REST_FACTOR * cost)))
+        cost = time.perf_counter() - begun
+        shortest = (
+            rest_after(cost) if self._shortest is None else max(self._shortest, round(_REST_FACTOR * cost * 1000))
+        )
+        self._timer.start(shortest)

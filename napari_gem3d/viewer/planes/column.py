@@ -33,11 +33,14 @@ class Canvas:
         self.widget = widget
         self.crosshair = Crosshair(widget.canvas, widget.viewer, planes)
         self._mouse = PlaneMouse(widget.canvas, widget.viewer, planes)
+        self._decorations = [decorate(widget.canvas, widget.viewer) for decorate in planes.decorations]
 
     def close(self) -> None:
         """Leave the canvas as it was."""
         self.crosshair.close()
         self._mouse.close()
+        for decoration in self._decorations:
+            decoration.close()
 
 
 class Column:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -39,6 +39,8 @@ class Planes:
         Window and level of the scan on the screen.
     panes
         The planes beside the main canvas, none until `open_panes`.
+    decorations
+        Called with the canvas of every view and its model: draw more on it, and return something to `close`.
     """
 
     models_changed = Signal(tuple)
@@ -53,6 +55,7 @@ class Planes:
         self._framed: Layer | None = None
         self.panes: tuple[Pane, ...] = ()
         self._links: list[tuple[Any, Any]] = []
+        self.decorations: list[Callable[[Any, Any], Any]] = []
         self._dirty: dict[int, Layer] = {}
         self._refreshing = False
         self._pace = Pace(self._refresh)

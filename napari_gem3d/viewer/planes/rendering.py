@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Labels, Surface
+from napari.layers import Image, Labels, Layer, Surface
 from napari.utils.colormaps import Colormap
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
@@ -116,9 +116,9 @@ class Rendering:
 
     # --- what to show ------------------------------------------------------------------------------------------
 
-    def _seen(self, kind: type) -> Any:
+    def _seen(self, kind: type[Layer]) -> Any:
         """The topmost layer of a kind that is seen and comes from a file or a run."""
-        layers: list[Any] = [unwrapped(layer) for layer in self._viewer.layers]
+        layers = [unwrapped(layer) for layer in self._viewer.layers]
         fitting = [
             layer
             for layer in layers

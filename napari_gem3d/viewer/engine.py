@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from napari_gem3d.grid import Grid
 from napari_gem3d.io import write_volume
 from napari_gem3d.io.nifti import SUFFIXES
-from napari_gem3d.labels import LabelTable
+from napari_gem3d.labels import LabelMap, LabelTable
 from napari_gem3d.viewer.informed.state import DrawnSlice
 from napari_gem3d.viewer.layers import Origin, restored_labels
-from napari_gem3d.viewer.session import Session
+from napari_gem3d.viewer.session import Session, speeds_file
 from napari_gem3d.volume import Volume
 
 if TYPE_CHECKING:
     from napari_gem3d.bundle import ModelBundle
+    from napari_gem3d.sampling.forecast import Speeds
     from napari_gem3d.sampling.recipe import Recipe
 
 
@@ -52,6 +56,7 @@ class Job(Protocol):
 
     recipe: Any
     grid: Grid
+    total: int
 
     @property
     def voxels(self) -> NDArray[Any]:
@@ -61,8 +66,8 @@ class Job(Protocol):
     def finished(self) -> bool:
         """Whether all slices are generated."""
 
-    def run(self, cancel: threading.Event | None = None) -> Iterator[Part]:
-        """Yield finished slices; stop within one denoising step after `cancel` is set."""
+    def run(self, cancel: threading.Event | None = None, *, resume: bool = False) -> Iterator[Part]:
+        """Yield finished slices, first those that are there already; stop soon after `cancel` is set."""
 
     def result(self) -> Volume:
         """What is finished, on the mask's own grid."""
@@ -70,10 +75,25 @@ class Job(Protocol):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """What the panel shows of a bundle: labels, own number of steps, whether it can draw an informed slice itself."""
+    """What the panel shows of a bundle.
+
+    Attributes
+    ----------
+    table, steps
+        The labels it knows, and its own number of denoising steps.
+    informed
+        Whether it looks at the informed slice; a baseline does not.
+    devices, models
+        Where it may run, and the bundles found, itself among them.
+    draws
+        Whether it can draw an informed slice itself.
+    """
 
     table: LabelTable
     steps: int
+    informed: bool = True
+    devices: tuple[str, ...] = ("auto", "cpu")
+    models: tuple[str, ...] = ()
     draws: bool = False
 
 
@@ -96,6 +116,14 @@ class Order:
         Denoising steps, seed, bundle.
     mode
         A whole volume, or an edit of `body`.
+    device, precision
+        Where it runs and in which numbers, "auto" for what is fastest.
+    before
+        For an edit: the label map of the scan as it is; None if nothing was labelled.
+    own_neighbours
+        For an edit: whether the scan's own slices beside it inform it, not the informed slice.
+    margin_mm
+        For an edit: how far from changed labels voxels may change; the core's own margin by default.
     """
 
     mask: NDArray[Any]
@@ -110,8 +138,34 @@ class Order:
     mode: Mode = "volume"
     device: str = "auto"
     precision: str = "auto"
+    before: Path | None = None
+    own_neighbours: bool = True
     position: float | None = None
     informed_seed: int | None = None
+    margin_mm: float | None = None
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What can be said of an order before it is carried out.
+
+    Attributes
+    ----------
+    seconds
+        How long it will take; None if that is not known.
+    measured
+        By how many generations on this machine; 0: by a single denoising step.
+    memory, free
+        Bytes that it will take beside what is taken now, and bytes that are free; None if that is not known.
+    notices
+        What people should know before: each a sentence.
+    """
+
+    seconds: float | None = None
+    measured: int = 0
+    memory: int | None = None
+    free: int | None = None
+    notices: tuple[str, ...] = ()
 
 
 class Engine(Protocol):
@@ -125,6 +179,15 @@ class Engine(Protocol):
 
     def draw(self, order: Order) -> DrawnSlice:
         """Let the model draw the informed slice of an order, as its generation will."""
+
+    def measure(self, order: Order) -> None:
+        """Time a step of the order's model where it would run, unless that is known on this machine."""
+
+    def foresee(self, order: Order, rows: range) -> Prospect:
+        """Say how long an order will take whose scan shows the body on these of its axial slices."""
+
+    def run(self, job: Job, cancel: threading.Event, *, resume: bool, opening: float) -> Iterator[Part]:
+        """Run a job, and learn from it how fast this machine is; `opening` is how many seconds opening it took."""
 
     def save(self, volume: Volume, recipe: Any, path: Path) -> None:
         """Write a result as NIfTI and its recipe beside it, to read both back later."""
@@ -152,10 +215,20 @@ class CoreEngine:
         self._session = session
         self._bundles: dict[str, ModelBundle] = {}
 
+    @cached_property
+    def _speeds(self) -> Speeds:
+        from napari_gem3d.sampling.forecast import Speeds
+
+        return Speeds(speeds_file())
+
     def load(self, model: str) -> LoadedModel:
         """Load a bundle, or return the one that is loaded; InputError as `load_bundle`."""
-        bundle = self._bundle(model)
-        return LoadedModel(bundle.plan.labels, bundle.plan.default_steps, bundle.position_unet is not None)
+        from napari_gem3d.bundle import known_models
+
+        plan = self._bundle(model).plan
+        models = tuple(dict.fromkeys([*known_models(), *self._bundles]))
+        draws = self._bundle(model).position_unet is not None
+        return LoadedModel(plan.labels, plan.default_steps, plan.informed, _devices(), models, draws)
 
     def open(self, order: Order) -> Job:
         """Write the mask, make the recipe, check everything; InputError says what does not fit."""
@@ -166,7 +239,11 @@ class CoreEngine:
         labels = restored_labels(order.mask.copy(), order.mask_origin, bundle.plan.labels)
         mask = self._session.save_mask(labels, order.mask_name)
         names = ("model", "steps", "seed", "device", "precision")
-        recipe = whole_recipe(order, mask, {name: getattr(order, name) for name in names})
+        settings = {name: getattr(order, name) for name in names}
+        if order.mode == "edit":
+            recipe = self._edit_recipe(order, labels, mask, settings)
+        else:
+            recipe = whole_recipe(order, mask, settings)
         return open_job(recipe, bundle=bundle)
 
     def draw(self, order: Order) -> DrawnSlice:
@@ -174,6 +251,51 @@ class CoreEngine:
         from napari_gem3d.viewer.informed.ordering import draw_informed
 
         return draw_informed(self._bundle(order.model), order)
+
+    def _edit_recipe(self, order: Order, labels: LabelMap, mask: Path, settings: dict[str, Any]) -> Recipe:
+        from napari_gem3d.sampling.edit_recipe import MARGIN_MM, make_edit_recipe
+
+        before = order.before
+        if before is None:
+            nothing = labels.with_voxels(np.zeros_like(labels.voxels))
+            before = self._session.save_mask(nothing, f"{order.mask_name}-before")
+        if not order.own_neighbours:
+            settings |= {"informed": order.informed, "slice": order.informed_slice}
+        return make_edit_recipe(order.body, before, mask, margin_mm=order.margin_mm or MARGIN_MM, **settings)
+
+    def measure(self, order: Order) -> None:
+        """Time a step of the order's model where it would run, unless that is known on this machine."""
+        from napari_gem3d.device import choose_device, choose_precision
+        from napari_gem3d.sampling.forecast import measure_step
+
+        bundle, device = self._bundle(order.model), choose_device(order.device)
+        precision = choose_precision(order.precision, device)
+        key = self._speeds.key(bundle.sha256, str(device), precision)
+        if self._speeds.find(key) is None:
+            self._speeds.remember(key, measure_step(bundle, device, precision))
+
+    def foresee(self, order: Order, rows: range) -> Prospect:
+        """Say how long an order will take; see `prospect.foresee`."""
+        from napari_gem3d.viewer.prospect import foresee
+
+        return foresee(self._bundle(order.model), order, rows, self._speeds)
+
+    def run(self, job: Job, cancel: threading.Event, *, resume: bool, opening: float) -> Iterator[Part]:
+        """Run a job; one that is not interrupted tells how fast this machine is."""
+        from napari_gem3d.device import choose_device
+        from napari_gem3d.sampling.forecast import Speed, peak_memory, volume_memory
+        from napari_gem3d.sampling.job import Job as CoreJob
+
+        assert isinstance(job, CoreJob), "`open` made it"
+        recipe, begun = job.recipe, time.perf_counter()
+        with peak_memory(choose_device(recipe.device)) as peak:
+            yield from job.run(cancel, resume=resume)
+        if resume or not job.finished:
+            return
+        seconds = time.perf_counter() - begun
+        networks = peak.growth - volume_memory(recipe.task, int(np.prod(job.grid.shape)))
+        speed = Speed(seconds=seconds / job.work.units, opening=opening, memory=max(networks, 0), runs=1)
+        self._speeds.remember(self._speeds.key(recipe.model.sha256, recipe.device, recipe.precision), speed)
 
     def save(self, volume: Volume, recipe: Recipe, path: Path) -> None:
         """Write a result as NIfTI and its recipe beside it."""
@@ -208,3 +330,11 @@ class CoreEngine:
         if model not in self._bundles:
             self._bundles[model] = load_bundle(model)
         return self._bundles[model]
+
+
+def _devices() -> tuple[str, ...]:
+    """What people may choose from on this machine."""
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return ("auto", "cpu", *(name for name, is_there in there.items() if is_there))

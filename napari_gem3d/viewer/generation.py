@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.viewer.engine import Mode, Order
+from napari_gem3d.viewer.choices import Choices
+from napari_gem3d.viewer.engine import LoadedModel, Mode, Order
 from napari_gem3d.viewer.layers import origin_of
-from napari_gem3d.viewer.patients import path_of
+from napari_gem3d.viewer.outlook import Outlook
+from napari_gem3d.viewer.patients import Patient, path_of
 from napari_gem3d.viewer.run import Run
 from napari_gem3d.viewer.running import RunAtWork
 
@@ -28,29 +31,52 @@ class Generation:
     ----------
     workbench
         Whose state says what is chosen, and whose `state.runs` the runs go to.
+
+    Attributes
+    ----------
+    choices
+        What is chosen beside the panel's state, and what is known of a generation before it begins.
     """
 
     def __init__(self, workbench: Workbench) -> None:
         self._workbench, self._state = workbench, workbench.state
+        self.choices = Choices()
         self._at_work: RunAtWork | None = None
         self._known: tuple[Run, ...] = ()
         self._ordered = 0
         self._state.events.runs.connect(self._on_runs)
+        self._outlook = Outlook(workbench, self)
 
-    def generate(self, mode: Mode = "volume") -> Run | None:
-        """Start a generation, or queue it while another one runs; what is missing is said on the panel's line."""
+    def show_model(self, model: LoadedModel) -> None:
+        """Offer what a model that was loaded can do."""
+        choices = self.choices
+        choices.informed, choices.devices, choices.models = model.informed, model.devices, model.models
+        if choices.device not in model.devices:
+            choices.device = "auto"
+
+    def generate(self, mode: Mode | None = None) -> Run | None:
+        """Start a generation, or queue it while another one runs; what is missing is said on the panel's line.
+
+        Parameters
+        ----------
+        mode
+            "volume" or "edit"; by default what is chosen.
+        """
+        mode = mode or self.choices.mode
+        if self._state.random_seed:
+            self._state.seed = secrets.randbelow(2**31)
         try:
-            if self._state.random_seed:
-                self._state.seed = secrets.randbelow(2**31)
             order = self.order(mode)
-            order = replace(order, mask=np.array(order.mask))  # what is painted from now on is for the next
+            order = replace(order, mask=order.mask.copy())
         except InputError as error:
             self._state.say_error(error)
             return None
         patient = self._state.patient
         assert patient is not None, "an order has one"
         self._ordered += 1
-        donor = None if order.informed is None else self._state.donor
+        donor = self._state.donor if order.informed is not None else None
+        if mode == "edit" and order.own_neighbours:
+            donor = patient
         run = Run(f"{_NAMES[mode]} {self._ordered}", patient, donor, order, mode)
         self._state.runs = (*self._state.runs, run)
         self._queue(run)
@@ -66,15 +92,15 @@ class Generation:
     def cancel(self) -> None:
         """Stop the run at work; finished slices are kept, and the next run in the queue begins."""
         if self._at_work is not None and self._state.activity == "running":
-            self._state.activity = "cancelling"
             self._at_work.cancel()
 
     def close(self) -> None:
         """Stop the run at work and begin no other."""
+        self._outlook.close()
         self._state.events.runs.disconnect(self._on_runs)
         self._state.runs = tuple(run for run in self._state.runs if run.status != "waiting")
         if self._at_work is not None:
-            self._at_work.cancel()
+            self._at_work.abandon()
 
     # --- the queue ---------------------------------------------------------------------------------------------
 
@@ -98,7 +124,7 @@ class Generation:
     def _on_end(self, work: RunAtWork) -> None:
         """After a run: forget it if nothing came of it, and begin the next."""
         self._at_work = None
-        if work.run.layer is None:
+        if work.run.status == "cancelled" or (work.run.status == "failed" and work.run.layer is None):
             self._state.runs = tuple(run for run in self._state.runs if run is not work.run)
         self._announce()
         self._start_next()
@@ -115,14 +141,23 @@ class Generation:
 
     # --- the order ---------------------------------------------------------------------------------------------
 
-    def order(self, mode: Mode) -> Order:
-        """What a click would order; its mask is the layer's own array. InputError says what is missing."""
-        state = self._state
+    def order(self, mode: Mode | None = None) -> Order:
+        """What a click would order; its mask is the layer's own array.
+
+        Raises
+        ------
+        InputError
+            If something is missing.
+        """
+        state, choices = self._state, self.choices
+        mode = mode or choices.mode
         if state.patient is None:
             raise InputError("There is no patient; open a scan or a sample first.")
         if state.mask is None:
             raise InputError("There is no mask; paint one or open a label map first.")
-        informed = self._workbench.informed.choice(state.donor)
+        informed = self._workbench.informed.choice(state.donor or state.patient)
+        if mode == "edit" and not choices.own_neighbours and informed["informed"] is None:
+            raise InputError("An edit cannot be informed by a drawn slice; take the slice from a scan in step 3.")
         origin = origin_of(state.mask)
         assert origin is not None, "masks are only made of layers that have one"
         voxels = np.asarray(state.mask.data)
@@ -138,4 +173,18 @@ class Generation:
             seed=state.seed,
             model=state.model,
             mode=mode,
+            device=choices.device,
+            precision=choices.precision,
+            before=self._mask_before(state.patient),
+            own_neighbours=choices.own_neighbours,
         )
+
+    def _mask_before(self, patient: Patient) -> Path | None:
+        """The file of the patient's mask as it was: the mask's own, or that of another of the patient's label maps."""
+        session = self._workbench.session.root
+        for mask in (patient.mask, *patient.masks):
+            origin = origin_of(mask) if mask is not None else None
+            # What a session keeps is what was painted, not what the scan shows.
+            if origin is not None and origin.path is not None and session not in origin.path.parents:
+                return origin.path
+        return None

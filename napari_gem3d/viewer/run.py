@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from napari.layers import Image
 
+from napari_gem3d.viewer.curve import Curves
 from napari_gem3d.viewer.engine import Job, Mode, Order
 from napari_gem3d.viewer.patients import Patient
 
@@ -36,13 +37,15 @@ class Run:
     layer
         The result's image layer, None until the job is open.
     job
-        The core's job once it is open.
+        The core's job once it is open, to go on with; None again once all is finished, for it holds whole volumes.
     recipe
         That of the job: everything that decides the voxels.
     started
         Whether a slice that shows something has arrived.
     seconds
         How long it was at work, all continuations together.
+    curves
+        How much neighbouring slices differ, as far as they are there.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Run:
     recipe: Any = None
     started: bool = False
     seconds: float = 0.0
+    curves: Curves | None = None
 
     @property
     def finished(self) -> bool:

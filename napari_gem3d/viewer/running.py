@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 
+from napari_gem3d.viewer.curve import Curves, SliceChange
 from napari_gem3d.viewer.engine import Job, Part
 from napari_gem3d.viewer.layers import METADATA, Origin, placement
+from napari_gem3d.viewer.patients import id_of
 from napari_gem3d.viewer.run import Run, Status
 from napari_gem3d.viewer.stream import SliceStream
 from napari_gem3d.volume import Volume, resample
@@ -48,7 +51,7 @@ class RunAtWork:
     ) -> None:
         self.run = run
         self._viewer, self._state, self._engine = workbench.viewer, workbench.state, workbench.engine
-        self._worker = workbench.worker
+        self._worker, self._choices = workbench.worker, workbench.generation.choices
         self._changed, self._ended = changed, ended
         self._mask: Labels | None = run.patient.mask
         self._resuming = run.job is not None
@@ -56,6 +59,7 @@ class RunAtWork:
         self._cancel = threading.Event()
         self._stream: SliceStream | None = None
         self._over = False
+        self._viewer.layers.events.removed.connect(self._on_removed)
 
     def start(self) -> None:
         """Hand it to the worker; returns at once."""
@@ -64,30 +68,54 @@ class RunAtWork:
         self._state.say("Loading …")
         self._worker.submit(self._generate, self._finish, self._fail)
 
+    def _on_removed(self, event: Any) -> None:
+        """Nobody wants a result whose layer was taken away; what is finished is kept for Continue all the same."""
+        if self.run.layer is not None and id_of(event.value) == id_of(self.run.layer) and not self._over:
+            self.run.layer = None
+            self.cancel()
+
     def cancel(self) -> None:
         """Stop: at once before the first slice is begun, else as soon as the core does."""
+        if self._over:
+            return
         self._cancel.set()
         if self._stream is None and not self._resuming:
             # The files are still being read, which nobody needs to wait for.
             self._end("cancelled", 0.0, "Cancelled before the first slice was finished.")
         else:
+            self._state.activity = "cancelling"
             self._set("cancelling")
+
+    def abandon(self) -> None:
+        """Stop, and touch neither state nor layers any more: the window is being closed."""
+        self._over = True
+        self._cancel.set()
+        if self._stream is not None:
+            self._stream.stop()
 
     def _generate(self) -> Outcome | None:
         """In the worker's thread: everything slow."""
         run = self.run
+        begun = time.perf_counter()
         job = run.job if self._resuming else None
         if job is None:
             assert run.order is not None, "runs without an order are finished"
             job = self._engine.open(run.order)
-        if not self._cancel.is_set():
-            self._worker.call(partial(self._begin, job, job.voxels.copy()))
-            for part in job.run(self._cancel):
-                self._worker.call(partial(self._receive, part))
-        elif not self._resuming:
+        if self._cancel.is_set() and not self._resuming:
             return None
+        self._worker.call(partial(self._begin, job, job.voxels.copy()))
+        self._carry_out(job, time.perf_counter() - begun)
         result = job.result()
         return job, result, resample(result, result.grid.canonical(), order=0).voxels
+
+    def _carry_out(self, job: Job, opening: float) -> None:
+        """Let the slices come, and look at how they change."""
+        scan = Volume(np.asarray(self.run.patient.image.data), self.run.patient.grid.canonical().affine)
+        change = SliceChange(scan, job.grid)
+        for part in self._engine.run(job, self._cancel, resume=self._resuming, opening=opening):
+            if part.indices:
+                change.take(part.indices, job.voxels)
+            self._worker.call(partial(self._receive, part, change.curves()))
 
     # --- on the GUI thread -------------------------------------------------------------------------------------
 
@@ -107,7 +135,7 @@ class RunAtWork:
             # Hidden by the result anyway, and every visible layer costs time at each refresh.
             run.patient.image.visible = False
         self._put_below_mask(run.layer)
-        self._stream = SliceStream(self._viewer, self._state, run.layer, voxels)
+        self._stream = SliceStream(self._viewer, self._state, run.layer, voxels, self._show_curves)
         if not self._cancel.is_set():
             verb = "Continuing" if self._resuming else "Generating"
             self._state.say(f"{verb} with seed {job.recipe.seed} …")
@@ -120,7 +148,7 @@ class RunAtWork:
             "name": run.name,
             "metadata": {METADATA: Origin(job.grid, synthetic=True)},
             "colormap": "gray",
-            "contrast_limits": None if shown is None else shown.image.contrast_limits,
+            "contrast_limits": (shown or run.patient).image.contrast_limits,
             **placement(job.grid),
         }
         layer: Image = self._viewer.add_layer(Layer.create(voxels, attributes, "image"))
@@ -136,13 +164,17 @@ class RunAtWork:
         mask.contour = 1
         layers.selection.active = layer
 
-    def _receive(self, part: Part) -> None:
+    def _receive(self, part: Part, curves: Curves) -> None:
         if self._over or self._stream is None:
             return
+        self.run.curves = curves
         self._stream.write(part)
         self.run.started = self.run.started or self._stream.start is not None
         if part.message:
             self._state.say(part.message)
+
+    def _show_curves(self) -> None:
+        self._choices.curves = self.run.curves
 
     def _finish(self, outcome: Outcome | None) -> None:
         if self._over or outcome is None:
@@ -154,9 +186,11 @@ class RunAtWork:
             self._end("cancelled", 0.0, "Cancelled before the first slice was finished.")
             return
         self.run.seconds += seconds
+        self._show_curves()
         self._keep(job, result, shown)
         seed = f"seed {job.recipe.seed}"
         if job.finished:
+            self.run.job = None  # holds whole volumes, and there is nothing to go on with
             self._end("finished", 1.0, f"Finished in {self.run.seconds:.0f} s ({seed}).")
         else:
             self._call_partial()
@@ -172,6 +206,8 @@ class RunAtWork:
             stream.look_at(stream.start)
         layer.metadata["recipe"] = job.recipe.model_dump(mode="json")
         self._put(layer, shown, Origin(result.grid, result.modality, synthetic=True))
+        if self.run.donor is None:  # nobody's intensities
+            layer.reset_contrast_limits()
 
     @staticmethod
     def _put(layer: Image, voxels: NDArray[np.generic], origin: Origin) -> None:
@@ -218,6 +254,7 @@ class RunAtWork:
     def _end(self, status: Status, progress: float, message: str) -> None:
         """It is over, whatever the worker still does."""
         self._over = True
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
         self.run.status = status
         self._state.seconds_left = None
         self._state.progress = progress

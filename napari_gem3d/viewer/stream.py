@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ class SliceStream:
         The result's image layer.
     voxels
         (Z, Y, X), the layer's data, written in place.
+    refreshed
+        Called with every refresh.
 
     Attributes
     ----------
@@ -40,8 +43,16 @@ class SliceStream:
         The first slice that arrived, None before.
     """
 
-    def __init__(self, viewer: Any, state: PanelState, layer: Image, voxels: NDArray[np.float32]) -> None:
+    def __init__(
+        self,
+        viewer: Any,
+        state: PanelState,
+        layer: Image,
+        voxels: NDArray[np.float32],
+        refreshed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._viewer, self._state, self._layer, self._voxels = viewer, state, layer, voxels
+        self._refreshed = refreshed
         self.start: int | None = None
         self._begun = time.monotonic()
         self._progress = 0.0
@@ -93,6 +104,7 @@ class SliceStream:
         if self._layer in self._viewer.layers:
             self._show()
         self._tell_progress()
+        self._refreshed()
         # A timer of zero comes after the repaint that the refresh has asked for.
         QTimer.singleShot(0, lambda: self._rest(begun))
 

@@ -118,6 +118,7 @@ class Workbench:
             return  # another one was chosen while this was loading
         self.state.say("")
         self.state.table = model.table
+        self.generation.show_model(model)
         self.informed.on_model(model)
         self.state.steps = model.steps
         for patient in self.state.patients:
@@ -271,7 +272,7 @@ class Workbench:
 
     # --- generate ----------------------------------------------------------------------------------------------
 
-    def generate(self, mode: Mode = "volume") -> Run | None:
+    def generate(self, mode: Mode | None = None) -> Run | None:
         """Start a generation or queue it; see `Generation`, which also cancels and continues."""
         return self.generation.generate(mode)
 

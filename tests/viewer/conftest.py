@@ -15,7 +15,7 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.grid import Grid
 from napari_gem3d.io import write_volume
 from napari_gem3d.labels import Label, LabelMap, LabelTable
-from napari_gem3d.viewer.engine import LoadedModel, Order
+from napari_gem3d.viewer.engine import LoadedModel, Order, Prospect
 from napari_gem3d.viewer.informed.state import DrawnSlice
 from napari_gem3d.viewer.panel import GemPanel
 from napari_gem3d.viewer.session import Session
@@ -64,20 +64,27 @@ class FakeJob:
         self._voxels = np.zeros(self.grid.shape, np.float32)
         self._permits = permits
         self._start = order.informed_slice
-        self.finished = False
+        self.total, self._done = self.grid.shape[0], 0
 
-    def run(self, cancel: threading.Event | None = None) -> Iterator[FakePart]:
-        total = self.grid.shape[0]
+    @property
+    def finished(self) -> bool:
+        return self._done >= self.total
+
+    def run(self, cancel: threading.Event | None = None, *, resume: bool = False) -> Iterator[FakePart]:
+        total = self.total
         order = [*range(self._start, total), *range(self._start)]
-        for first in range(0, total, self.chunk):
+        self._done = self._done if resume else 0
+        there = order[: self._done]
+        yield FakePart(there, self._voxels[there], self._done / total)
+        for first in range(self._done, total, self.chunk):
             while not self._permits.acquire(timeout=0.01):
                 if cancel is not None and cancel.is_set():
                     return
             yield FakePart([], self._voxels[:0], first / total)
             indices = order[first : first + self.chunk]
             self._voxels[indices] = self._source[indices]
+            self._done = first + len(indices)
             yield FakePart(indices, self._source[indices].astype(np.float32), (first + len(indices)) / total)
-        self.finished = True
 
     @property
     def voxels(self) -> np.ndarray:
@@ -98,6 +105,8 @@ class FakeEngine:
     threads: set[int] = field(default_factory=set)
     draws: bool = False
     drawn: list[Order] = field(default_factory=list)
+    prospect: Prospect = field(default_factory=Prospect)
+    foreseen: list[tuple[Order, range]] = field(default_factory=list)
 
     def load(self, model: str) -> LoadedModel:
         self.threads.add(threading.get_ident())
@@ -112,10 +121,20 @@ class FakeEngine:
             raise self.problem
         return FakeJob(order, self.permits)
 
+    def run(self, job: FakeJob, cancel: threading.Event, *, resume: bool, opening: float) -> Iterator[FakePart]:
+        return job.run(cancel, resume=resume)
+
     def draw(self, order: Order) -> DrawnSlice:
         self.drawn.append(order)
         ramp = np.linspace(0, 100, 64 * 48).reshape(64, 48)
         return DrawnSlice(ramp * (1 + (order.informed_seed or 0)), (1.0, 1.0))
+
+    def measure(self, order: Order) -> None:
+        pass
+
+    def foresee(self, order: Order, rows: range) -> Prospect:
+        self.foreseen.append((order, rows))
+        return self.prospect
 
     def save(self, volume: Volume, recipe: Any, path: Path) -> None:
         write_volume(volume, path)

@@ -78,15 +78,15 @@ def test_the_order_names_files_and_a_copy_of_the_mask(ready, engine, qtbot) -> N
 
 def test_a_random_seed_is_drawn_and_shown(ready, engine, qtbot) -> None:
     state = ready.workbench.state
-    ready.generate.random.setChecked(True)
-    assert not ready.generate.seed.isEnabled()
+    ready.generate.settings.random.setChecked(True)
+    assert not ready.generate.settings.seed.isEnabled()
     engine.permits.release(10)
     seeds = []
     for _ in range(2):
         ready.workbench.generate()
         qtbot.waitUntil(lambda: state.activity == "idle")
         seeds.append(engine.orders[-1].seed)
-        assert ready.generate.seed.value() == seeds[-1]
+        assert ready.generate.settings.seed.value() == seeds[-1]
     assert seeds[0] != seeds[1]
     assert [name for name in names(ready) if "Synthetic" in name] == ["Synthetic 1", "Synthetic 2"]
 
@@ -120,7 +120,6 @@ def test_cancel_before_the_first_slice_leaves_nothing(ready, qtbot) -> None:
     qtbot.waitUntil(lambda: ready.workbench.state.activity == "idle")
     assert not any("Synthetic" in name for name in names(ready))
     assert "before the first slice" in ready.workbench.state.message
-    assert not ready.generate.export.isEnabled()
 
 
 @pytest.mark.parametrize(
@@ -186,7 +185,7 @@ def test_working_on_another_patient_meanwhile_does_not_show_the_result_there(rea
 
 
 def test_the_view_stays_if_it_is_not_to_follow(ready, engine, qtbot) -> None:
-    ready.generate.follow.setChecked(False)
+    ready.generate.settings.follow.setChecked(False)
     state = ready.workbench.state
     ready.workbench.show_slice(state.patient, 2)
     engine.permits.release(5)
@@ -229,7 +228,6 @@ def test_export_writes_the_result(ready, engine, qtbot, tmp_path) -> None:
     engine.permits.release(5)
     ready.workbench.generate()
     qtbot.waitUntil(lambda: state.activity == "idle")
-    assert ready.generate.export.isEnabled()
     ready.workbench.export(ready.workbench.run, tmp_path / "out.nii.gz")
     qtbot.waitUntil(lambda: "Exported out.nii.gz" in state.message)
     written = read_volume(tmp_path / "out.nii.gz")

@@ -19,7 +19,7 @@ def test_an_empty_panel_says_what_to_do(panel) -> None:
 
 def test_the_model_gives_labels_and_steps(panel) -> None:
     assert panel.workbench.state.steps == 7
-    assert panel.generate.steps.value() == 7
+    assert panel.generate.settings.steps.value() == 7
     assert [button.text() for button in panel.mask.brushes.values()] == ["edema", "enhancing", "Erase"]
 
 

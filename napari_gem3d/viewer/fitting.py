@@ -38,18 +38,14 @@ class Fitting:
         self._workbench, self._panel = workbench, workbench.state
         self.misfits: tuple[Misfit, ...] = ()
         self._settled: set[int] = set()
-        self._panel.events.patients.connect(self._find)
-
-    def update(self) -> None:
-        """Look again after a layer came or went."""
-        self._find()
+        for event in (self._panel.events.patients, self._panel.events.patient):
+            event.connect(self._find)
 
     def _find(self) -> None:
-        found = find_misfits(self._workbench.viewer.layers, self._panel.patients)
+        found = find_misfits(self._workbench.viewer.layers, self._panel.patients, self._panel.patient)
         misfits = tuple(misfit for misfit in found if id_of(misfit.layer) not in self._settled)
-        known = {id_of(misfit.layer) for misfit in self.misfits}
-        new = [misfit for misfit in misfits if id_of(misfit.layer) not in known]
-        if [id_of(m.layer) for m in misfits] != [id_of(m.layer) for m in self.misfits] or new:
+        before = [(id_of(misfit.layer), misfit.patient) for misfit in self.misfits]
+        if [(id_of(misfit.layer), misfit.patient) for misfit in misfits] != before:
             self.misfits = misfits
             self.changed.emit()
 

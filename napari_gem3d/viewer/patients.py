@@ -128,8 +128,12 @@ class Misfit:
         return f"{self.layer.name} does not fit {self.patient.name}: {'; '.join(self.differences)}.{end}"
 
 
-def find_misfits(layers: Iterable[Any], patients: Sequence[Patient]) -> list[Misfit]:
-    """Label maps that belong to nobody, with the patient they overlap, else the one whose name is most alike."""
+def find_misfits(layers: Iterable[Any], patients: Sequence[Patient], current: Patient | None = None) -> list[Misfit]:
+    """Label maps that belong to nobody, with the patient they are taken to be meant for.
+
+    That is one they overlap, where there is one; the `current` one if it is among these, else the one whose name is
+    most alike.
+    """
     owned = {id_of(mask) for patient in patients for mask in patient.masks}
     misfits = []
     for layer in layers:
@@ -137,7 +141,9 @@ def find_misfits(layers: Iterable[Any], patients: Sequence[Patient]) -> list[Mis
         if origin is None or id_of(layer) in owned or not patients:
             continue
         overlapped = [patient for patient in patients if patient.grid.overlaps(origin.grid)]
-        meant = max(overlapped or patients, key=lambda patient: _likeness(layer.name, patient.name))
+        likely = overlapped or list(patients)
+        alike = max(likely, key=lambda patient: _likeness(layer.name, patient.name))
+        meant = current if current is not None and current in likely else alike
         misfits.append(Misfit(layer, meant, tuple(origin.grid.differences(meant.grid)), bool(overlapped)))
     return misfits
 

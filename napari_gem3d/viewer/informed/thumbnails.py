@@ -28,7 +28,8 @@ class Thumbnails:
     indices
         (n,) axial slices, the lowest first.
     planes
-        (n, rows, columns) float32 in the scan's intensities, square pixels, canonical axes; at most 48 pixels wide.
+        (n, rows, columns) float32 in the scan's intensities, square pixels, canonical axes; at most 48 pixels wide,
+        without the background around all slices.
     """
 
     indices: NDArray[np.int64]
@@ -45,13 +46,25 @@ def make_thumbnails(voxels: NDArray[np.generic], spacing: tuple[float, float, fl
     spacing
         Size of a voxel in mm along (z, y, x).
     """
-    depth, rows, columns = voxels.shape
+    depth = voxels.shape[0]
     indices = np.unique(np.rint(np.linspace(0, depth - 1, min(depth, _MOST))).astype(np.int64))
+    voxels = voxels[:, *_shown(voxels[indices])]
+    _, rows, columns = voxels.shape
     height, width = rows * spacing[1], columns * spacing[2]
     factor = _PIXELS / max(height, width)
     shape = (max(1, round(height * factor)), max(1, round(width * factor)))
     planes = [resize_local_mean(np.asarray(voxels[i], np.float32), shape, preserve_range=True) for i in indices]
     return Thumbnails(indices, np.stack(planes).astype(np.float32))
+
+
+def _shown(planes: NDArray[np.generic]) -> tuple[slice, slice]:
+    """Rows and columns of planes (n, Y, X) that differ from the first corner in any of them; all if none do."""
+    different = (planes != planes[0, 0, 0]).any(axis=0)
+    ends = []
+    for axis in (1, 0):
+        there = np.flatnonzero(different.any(axis=axis))
+        ends.append(slice(int(there[0]), int(there[-1]) + 1) if there.size else slice(None))
+    return ends[0], ends[1]
 
 
 class ThumbnailCache:

@@ -169,4 +169,7 @@ def _picture(tooltip: str) -> QLabel:
 def _range(plane: object) -> str:
     """Intensities of a slice in words."""
     ends = intensity_range(plane)  # type: ignore[arg-type]
-    return "empty" if ends is None else f"{ends[0]:.4g} … {ends[1]:.4g}"
+    if ends is None:
+        return "empty"
+    digits = 0 if ends[1] - ends[0] >= 50 else 2
+    return f"{ends[0]:.{digits}f} … {ends[1]:.{digits}f}"

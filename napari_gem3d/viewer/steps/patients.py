@@ -64,7 +64,13 @@ class PatientsStep(QWidget):
         self.list.currentRowChanged.connect(self._choose)
         self.resample.clicked.connect(self._resample)
         events = workbench.state.events
-        for event in (events.patients, events.patient, events.table, workbench.body.changed):
+        for event in (
+            events.patients,
+            events.patient,
+            events.table,
+            workbench.body.changed,
+            workbench.body.state.events.obstacle,
+        ):
             event.connect(self._show)
         workbench.fitting.changed.connect(self._show_misfit)
         self._show()
@@ -96,9 +102,9 @@ class PatientsStep(QWidget):
         wrong = head is not None and head.kind == "head" and brains
         self.head.setVisible(wrong)
         if wrong and head is not None:
-            self.head.setText(
-                f"A head, {head.describe()}. The model draws brains: the whole head would be taken for brain."
-            )
+            obstacle = self._workbench.body.state.obstacle
+            problem = "The model draws brains: the whole head would be taken for brain."
+            self.head.setText(f"A head, {head.describe()}. {problem} {obstacle}".strip())
 
     def _show_misfit(self) -> None:
         misfits = self._workbench.fitting.misfits

@@ -136,11 +136,12 @@ def test_a_failure_to_draw_is_said(panel, engine, open_scan, qtbot, monkeypatch)
 
 def test_thumbnails_are_square_millimetres() -> None:
     voxels = np.zeros((90, 30, 60), np.int16)
-    voxels[:, :, 30:] = 100
+    voxels[:, 5:25, 20:40] = 50
+    voxels[:, 5:25, 30:40] = 100
     made = make_thumbnails(voxels, (3.0, 2.0, 1.0))
     assert made.indices[0] == 0 and made.indices[-1] == 89 and len(made.indices) == 40
-    assert made.planes.shape == (40, 48, 48)
-    assert made.planes[:, :, :20].max() == 0 and made.planes[:, :, 30:].min() == 100
+    assert made.planes.shape == (40, 48, 24)  # 40 mm × 20 mm without the background
+    assert made.planes[:, :, :11].max() < 51 and made.planes[:, :, 13:].min() > 99
 
 
 def test_grey_is_radiological_and_ranges_leave_the_background_out() -> None:

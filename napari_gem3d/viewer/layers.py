@@ -46,8 +46,8 @@ class Origin:
     synthetic
         Whether the voxels were generated.
     body
-        Label maps: voxels that carried the body label when loaded, packed bits over the canonical array. Erasing a
-        lesion leaves 0 where the body has to be again.
+        Label maps with a body label: voxels that carried any label when loaded, packed bits over the canonical array.
+        Erasing a lesion leaves 0 where the body has to be again.
     body_value
         The value of that label, 0 if there is none.
     """
@@ -132,9 +132,9 @@ def apply_table(layer: Labels, table: LabelTable) -> bool:
 
 
 def _with_body(origin: Origin, voxels: NDArray[Any], table: LabelTable) -> Origin:
-    if table.body is None or not (inside := voxels == table.body.value).any():
+    if table.body is None or not (voxels == table.body.value).any():
         return replace(origin, body=None, body_value=0)
-    return replace(origin, body=np.packbits(inside), body_value=table.body.value)
+    return replace(origin, body=np.packbits(voxels != 0), body_value=table.body.value)
 
 
 def _style(table: LabelTable) -> dict[str, Any]:

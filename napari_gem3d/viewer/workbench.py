@@ -19,6 +19,7 @@ from napari_gem3d.viewer.fitting import Fitting
 from napari_gem3d.viewer.generation import Generation
 from napari_gem3d.viewer.informed.controller import Informed
 from napari_gem3d.viewer.layers import apply_table, labels_layer, origin_of
+from napari_gem3d.viewer.lesions.controller import Lesions
 from napari_gem3d.viewer.patients import Patient, find_patients
 from napari_gem3d.viewer.planes.controller import Planes
 from napari_gem3d.viewer.planes.middle import middle_of
@@ -84,6 +85,7 @@ class Workbench:
         layers = viewer.layers.events
         for event in (layers.inserted, layers.removed, layers.renamed):
             event.connect(self._on_layers)
+        self.lesions = Lesions(self)
         self.load_model()
         self._on_layers()
 
@@ -101,6 +103,7 @@ class Workbench:
         layers = self.viewer.layers.events
         for event in (layers.inserted, layers.removed, layers.renamed):
             event.disconnect(self._on_layers)
+        self.lesions.close()
         self.planes.close()
         self.worker.close()
         self.files.close()
@@ -260,7 +263,6 @@ class Workbench:
         self._watched_mask = mask
         self.state.label = None
         if mask is not None:
-            mask.n_edit_dimensions = 3
             mask.events.mode.connect(self._on_brush)
             mask.events.selected_label.connect(self._on_brush)
 

@@ -7,12 +7,13 @@ from qtpy.QtWidgets import QGridLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_gem3d.labels import Label
 from napari_gem3d.viewer.layers import origin_of
+from napari_gem3d.viewer.steps.lesion_tools import LesionTools, UndoRow
 from napari_gem3d.viewer.steps.parts import choices, fill, line, position, row, step
 from napari_gem3d.viewer.workbench import Workbench
 
 
 class MaskStep(QWidget):
-    """The patient's label maps, and a brush for each label of the model."""
+    """The patient's label maps, a brush for each label of the model, and the lesion tools."""
 
     def __init__(self, workbench: Workbench) -> None:
         super().__init__()
@@ -27,7 +28,11 @@ class MaskStep(QWidget):
 
         frame, inside = step(2, "Mask")
         inside.addLayout(row(self.masks, self.new))
+        self.history = UndoRow(workbench.lesions)
+        self.tools = LesionTools(workbench.lesions)
         inside.addLayout(self._grid)
+        inside.addWidget(self.history)
+        inside.addWidget(self.tools)
         inside.addWidget(self.body)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -66,7 +71,7 @@ class MaskStep(QWidget):
         swatch = QPixmap(12, 12)
         swatch.fill(QColor(label.colour))
         button = QPushButton(QIcon(swatch), label.name)
-        button.setToolTip(f"Paint {label.name} (label {label.value}) with napari's brush, as a ball in 3D")
+        button.setToolTip(f"Paint {label.name} (label {label.value}) with napari's brush; [ and ] change its size")
         return button
 
     def _toggle(self, value: int, checked: bool) -> None:

@@ -8,6 +8,8 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_gem3d.viewer.engine import Engine
+from napari_gem3d.viewer.help.button import HelpButton
+from napari_gem3d.viewer.help.hint import HintLine
 from napari_gem3d.viewer.planes.bar import ViewBar
 from napari_gem3d.viewer.runs.restore_line import RestoreLine
 from napari_gem3d.viewer.session import Session, start_log
@@ -49,6 +51,9 @@ class GemPanel(QWidget):
         self.workbench = Workbench(napari_viewer, engine=engine, session=session)
         self.restore = RestoreLine(self.workbench)
         self.view_bar = ViewBar(self.workbench)
+        self.help = HelpButton(self.workbench)
+        self.view_bar.layout().addWidget(self.help)
+        self.hint = HintLine(self.workbench)
         self.patients = PatientsStep(self.workbench)
         self.mask = MaskStep(self.workbench)
         self.informed = InformedStep(self.workbench)
@@ -58,7 +63,7 @@ class GemPanel(QWidget):
         steps = QVBoxLayout(inside)
         steps.setContentsMargins(4, 4, 4, 4)
         steps.setSpacing(8)
-        for widget in (self.restore, self.patients, self.mask, self.informed, self.generate):
+        for widget in (self.restore, self.hint, self.patients, self.mask, self.informed, self.generate):
             steps.addWidget(widget)
         steps.addStretch()
         layout = QVBoxLayout(self)

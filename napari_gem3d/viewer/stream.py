@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
 from napari_gem3d.viewer.engine import Part
+from napari_gem3d.viewer.pace import rest_after
 from napari_gem3d.viewer.state import PanelState
 
-# At most ten refreshes a second. Where one takes long (hundreds of milliseconds in software rendering on a busy
-# machine) fewer, so that at least half of the time stays for the user's own clicks and for the generation.
-_REFRESH_MS = 100
-_REST_FACTOR = 2
 # Arrived slices that the view still has to walk through; it skips the oldest rather than lag behind.
 _LONGEST_TOUR = 40
 
@@ -61,7 +58,7 @@ class SliceStream:
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._refresh)
-        self._timer.start(_REFRESH_MS)
+        self._timer.start(rest_after(0))
 
     @property
     def seconds(self) -> float:
@@ -109,9 +106,8 @@ class SliceStream:
         QTimer.singleShot(0, lambda: self._rest(begun))
 
     def _rest(self, begun: float) -> None:
-        cost = (time.perf_counter() - begun) * 1000
         if not self._stopped:
-            self._timer.start(max(_REFRESH_MS, round(_REST_FACTOR * cost)))
+            self._timer.start(rest_after(time.perf_counter() - begun))
 
     def _show(self) -> None:
         """Show what arrived since the last time; following, walk through the new slices one at a time."""

@@ -20,9 +20,11 @@ from napari_gem3d.viewer.generation import Generation
 from napari_gem3d.viewer.informed.controller import Informed
 from napari_gem3d.viewer.layers import apply_table, labels_layer, origin_of
 from napari_gem3d.viewer.lesions.controller import Lesions
+from napari_gem3d.viewer.models.manager import Models
 from napari_gem3d.viewer.patients import Patient, find_patients
 from napari_gem3d.viewer.planes.controller import Planes
 from napari_gem3d.viewer.planes.middle import middle_of
+from napari_gem3d.viewer.preferences import Preferences
 from napari_gem3d.viewer.reader import read_layers
 from napari_gem3d.viewer.run import Run
 from napari_gem3d.viewer.runs.autosave import Autosave
@@ -60,6 +62,8 @@ class Workbench:
         Shows, compares, exports and deletes what came of them.
     autosave, restore
         Keep results and painted masks in `session`, and offer those of a session that a crash has ended.
+    preferences, models
+        What the user has set on the Preferences page; which models there are, and how more come in.
     """
 
     def __init__(self, viewer: Any, *, engine: Engine | None = None, session: Session | None = None) -> None:
@@ -76,9 +80,11 @@ class Workbench:
         self.fitting = Fitting(self)
         self.informed = Informed(self)
         self.generation = Generation(self)
+        self.preferences = Preferences(self)
         self.results = Results(self)
         self.autosave = Autosave(self)
         self.restore = Restore(self)
+        self.models = Models(self)
         self.state.events.model.connect(self.load_model)
         self.state.events.patient.connect(self._on_patient)
         self.state.events.mask.connect(self._on_mask)
@@ -96,9 +102,12 @@ class Workbench:
 
     def close(self) -> None:
         """Cancel what is running, end the threads, let go of the viewer."""
+        self.preferences.close()
+        self.models.close()
         self.body.close()
         self.informed.close()
         self.generation.close()
+        self.autosave.close()  # first of all: whatever fails while a window is torn down, it was no crash
         self.results.close()
         layers = self.viewer.layers.events
         for event in (layers.inserted, layers.removed, layers.renamed):
@@ -107,7 +116,6 @@ class Workbench:
         self.planes.close()
         self.worker.close()
         self.files.close()
-        self.autosave.close()
 
     # --- model -------------------------------------------------------------------------------------------------
 
@@ -121,8 +129,9 @@ class Workbench:
             return  # another one was chosen while this was loading
         self.state.say("")
         self.state.table = model.table
-        self.generation.show_model(model)
         self.informed.on_model(model)
+        self.generation.show_model(model)
+        self.preferences.on_model()
         self.state.steps = model.steps
         for patient in self.state.patients:
             for mask in patient.masks:
@@ -137,8 +146,8 @@ class Workbench:
             self._open(partial(read_layers, names), f"Reading {Path(names[0]).name} …")
 
     def open_sample(self, name: str) -> None:
-        """Show a sample patient, by its key in `SAMPLES`, drawn in the background the first time."""
-        self._open(partial(sample_layers, name), f"Drawing {SAMPLES[name]} …")
+        """Show a sample patient, by its key in `SAMPLES`."""
+        self._open(partial(sample_layers, name), f"Opening {SAMPLES[name]} …")
 
     def _open(self, read: Callable[[], list[LayerDataTuple]], message: str) -> None:
         self.state.say(message)

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.settings import _clear_plugin_settings_cache
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.grid import Grid
 from napari_gem3d.io import write_volume
 from napari_gem3d.labels import Label, LabelMap, LabelTable
+from napari_gem3d.viewer import pace
 from napari_gem3d.viewer.engine import LoadedModel, Order, Prospect
 from napari_gem3d.viewer.informed.state import DrawnSlice
 from napari_gem3d.viewer.panel import GemPanel
@@ -31,6 +33,16 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     for name in ("user_cache_path", "user_log_path"):
         monkeypatch.setattr(f"napari_gem3d.viewer.session.{name}", lambda app: home / app)
     return home
+
+
+@pytest.fixture(autouse=True)
+def preferences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The plugin's Preferences begin with the defaults, and are written to the file that this returns."""
+    monkeypatch.setattr("napari.settings._CFG_PATH", str(tmp_path / "settings" / "settings.yaml"))
+    _clear_plugin_settings_cache()
+    yield tmp_path / "settings" / "napari-gem3d.yaml"
+    _clear_plugin_settings_cache()
+    pace.set_refreshes(10)
 
 
 @dataclass

@@ -57,7 +57,8 @@ class Autosave:
         self._on_mask(self._state.mask)
         # A window may be torn down without telling its widgets; a process that ends by itself has not crashed.
         atexit.register(self.end)
-        self._worker.submit(partial(clean_sessions, self.session.root, self.session.folder))
+        days = workbench.preferences.session_days
+        self._worker.submit(partial(clean_sessions, self.session.root, self.session.folder, days))
 
     @property
     def session(self) -> Session:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout
 
-from napari_gem3d.viewer.session import KEPT_DAYS
 from napari_gem3d.viewer.steps.parts import line
 
 if TYPE_CHECKING:
@@ -28,7 +27,8 @@ class RestoreLine(QFrame):
         self._restore = workbench.restore
         self.setObjectName("gem3d_restore")
         self.setStyleSheet("#gem3d_restore { border: 1px solid #ffb74d; border-radius: 4px; }")
-        kept = f"Sessions are kept in {workbench.session.root} for {KEPT_DAYS} days"
+        days = workbench.preferences.session_days
+        kept = f"Sessions are kept in {workbench.session.root} for {days} days (see Preferences)"
         self.offer = line(kept)
         self.restore = QPushButton("Restore")
         self.restore.setToolTip("Open its scans, masks and results again, and go on")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QSignalBlocker
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QSpinBox, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
 from napari_gem3d.viewer.engine import Mode, Prospect
+from napari_gem3d.viewer.models.button import ModelsButton
 from napari_gem3d.viewer.steps.parts import choices as choice_box
 from napari_gem3d.viewer.steps.parts import fill, line, row
 from napari_gem3d.viewer.workbench import Workbench
@@ -34,6 +35,7 @@ class GenerateSettings(QWidget):
             "Edit this scan: only what the changed mask reaches is generated; the rest stays the scan's own voxels."
         )
         self.model = choice_box("The trained model (bundle) that generates; its card says what it was trained on")
+        self.models = ModelsButton(self._workbench)
         self.steps = QSpinBox()
         self.steps.setRange(1, 1000)
         self.steps.setToolTip("Denoising steps of each window of slices: more is slower and finer")
@@ -42,7 +44,7 @@ class GenerateSettings(QWidget):
         self.seed.setToolTip("The same seed and inputs give the same voxels again")
         self.random = QCheckBox("random")
         self.random.setToolTip("Draw a new seed for every run; it is shown here and kept with the result")
-        self.more = QToolButton()
+        self.more = QPushButton()
         self.more.setText("More")
         self.more.setCheckable(True)
         self.more.setToolTip("Device, precision, and what informs an edit")
@@ -66,7 +68,7 @@ class GenerateSettings(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
-        layout.addLayout(row(self.mode, self.model))
+        layout.addLayout(row(self.mode, self.model, self.models))
         layout.addLayout(row(QLabel("Steps"), self.steps, QLabel("Seed"), self.seed, self.random, self.more))
         for widget in (self.details, self.forecast, self.notices):
             layout.addWidget(widget)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_gem3d.io import read_label_map, read_volume, write_volume
     from napari_gem3d.labels import LabelMap, LabelTable
     from napari_gem3d.masks import augment_mask, transform_mask
+    from napari_gem3d.samples import sample_patients
     from napari_gem3d.sampling.command_line import recipe_command
     from napari_gem3d.sampling.edit_recipe import make_edit_recipe
     from napari_gem3d.sampling.export import export_dicom, export_nifti
@@ -48,6 +49,7 @@ _HOMES = {
     "replay": "sampling.results",
     "resample": "volume",
     "run_recipe": "sampling.results",
+    "sample_patients": "samples",
     "transform_mask": "masks",
     "write_volume": "io",
 }
@@ -75,6 +77,7 @@ __all__ = [
     "replay",
     "resample",
     "run_recipe",
+    "sample_patients",
     "transform_mask",
     "write_volume",
 ]

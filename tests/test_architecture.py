@@ -23,7 +23,7 @@ FLOORS = (
     ("volume", "device"),
     ("labels",),
     ("foreground", "io", "networks"),
-    ("phantoms", "samples", "pictures", "bundle", "masks", "brain"),
+    ("samples", "pictures", "bundle", "masks", "brain"),
     ("sampling", "doctor"),
     ("evaluation",),
     ("training", "viewer"),

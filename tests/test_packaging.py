@@ -13,6 +13,8 @@ pytest.importorskip("build")
 pytest.importorskip("hatchling")
 
 ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "napari_gem3d" / "samples" / "data"
+SAMPLES = sorted(DATA.glob("*_labels.nii.gz"))
 MODELS = sorted(path.parent.name for path in ROOT.glob("models/*/model.json"))
 
 
@@ -66,6 +68,7 @@ def test_the_wheel_holds_manifest_package_and_models(wheel):
     tracked = {p.relative_to(ROOT).as_posix() for p in ROOT.glob("napari_gem3d/**/*.py")}
     assert tracked <= inside
     assert {"napari_gem3d/napari.yaml", "napari_gem3d/py.typed"} <= inside
+    assert {f"napari_gem3d/samples/data/{path.name}" for path in DATA.iterdir()} <= inside
     for model in MODELS:
         parts = {p.relative_to(ROOT).as_posix() for p in ROOT.glob(f"models/{model}/**/*") if p.is_file()}
         assert any(part.endswith(".safetensors") for part in parts)
@@ -133,6 +136,10 @@ def test_the_models_of_an_installation_load(installed):
         assert in_installed(installed, code) == "True True"
 
 
-def test_the_phantoms_of_an_installation_can_be_made(installed):
-    code = "from napari_gem3d.phantoms import phantom; print(phantom('phantom-1')[0].voxels.ndim)"
-    assert in_installed(installed, code) == "3"
+def test_the_sample_patients_of_an_installation_read(installed):
+    code = (
+        "from napari_gem3d import sample_patients\n"
+        "read = [sample.read() for sample in sample_patients().values()]\n"
+        "print(len(read), all(scan.grid == labels.grid for scan, labels in read))"
+    )
+    assert in_installed(installed, code) == f"{len(SAMPLES)} True"

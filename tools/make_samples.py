@@ -48,8 +48,8 @@ _TISSUE, _SMOOTHING = 100.0, 4.0
 _BESIDE = 4
 # So many brains are drawn for each patient until one is unlike enough.
 _ATTEMPTS = 20
-# The tissue's 99.9th percentile is stored as this.
-_BRIGHTEST = 240
+# The tissue's 99.9th percentile is stored as this, in steps that cost a fifth less space than steps of 1.
+_BRIGHTEST, _LEVEL = 240, 2
 
 
 @dataclass(frozen=True)
@@ -372,10 +372,10 @@ def stored(labels: LabelMap, patient: Patient) -> LabelMap:
 
 
 def packed(scan: Volume, body: NDArray[np.bool_]) -> Volume:
-    """A scan as bytes: 0 around the body, at least 1 within, its brightest tissue at `_BRIGHTEST`."""
+    """A scan as bytes: 0 around the body, at least `_LEVEL` within, its brightest tissue at `_BRIGHTEST`."""
     voxels = scan.voxels.astype(np.float32)
-    scaled = np.rint(voxels * (_BRIGHTEST / np.percentile(voxels[body], 99.9)))
-    return scan.with_voxels(np.where(body, np.clip(scaled, 1, 255), 0).astype(np.uint8))
+    scaled = _LEVEL * np.rint(voxels * (_BRIGHTEST / _LEVEL / np.percentile(voxels[body], 99.9)))
+    return scan.with_voxels(np.where(body, np.clip(scaled, _LEVEL, 254), 0).astype(np.uint8))
 
 
 def summary(index: Mapping[str, Any], folder: Path) -> str:

@@ -9,7 +9,7 @@ import napari
 
 from napari_gem3d.viewer.panel import GemPanel
 from napari_gem3d.viewer.reader import prefer_reader, read_layers
-from napari_gem3d.viewer.samples import SAMPLES, sample_layers
+from napari_gem3d.viewer.samples import DEMO, sample_layers
 
 PANEL = "GEM-3D panel"
 
@@ -22,7 +22,7 @@ def launch(files: Sequence[Path], demo: bool = False) -> None:
     files
         Scans and label maps to open; the first scan is the one that is worked on.
     demo
-        Open the sample patients, ready to press Generate.
+        Open two sample patients, ready to press Generate.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def launch(files: Sequence[Path], demo: bool = False) -> None:
 
 def open_window(files: Sequence[Path] = (), demo: bool = False) -> tuple[napari.Viewer, GemPanel]:
     """As `launch`, but returns the viewer and the panel before the event loop runs."""
-    tuples = [layer for name in SAMPLES for layer in sample_layers(name)] if demo else []
+    tuples = [layer for name in DEMO for layer in sample_layers(name)] if demo else []
     tuples += read_layers([str(file) for file in files])
     prefer_reader()
     viewer = napari.Viewer(title="napari-gem3d")

@@ -1,35 +1,45 @@
-"""Sample data of the plugin: the procedural phantoms, for people without scans."""
+"""Sample data of the plugin: patients that are nobody's, for people without scans."""
 
 from __future__ import annotations
 
 from napari.types import LayerDataTuple
 
-from napari_gem3d.io import read_label_map, read_volume
-from napari_gem3d.phantoms import PHANTOM_LABELS, write_phantoms
+from napari_gem3d.samples import sample_patients
 from napari_gem3d.viewer.layers import image_layer, labels_layer
-from napari_gem3d.viewer.session import samples_folder
+from napari_gem3d.viewer.runs.mark import SYNTHETIC
 
-SAMPLES = {"phantom-1": "Phantom head 1 (procedural)", "phantom-2": "Phantom head 2 (procedural)"}
-
-
-def phantom_1() -> list[LayerDataTuple]:
-    """Layers of the first phantom: image and labels."""
-    return sample_layers("phantom-1")
+SAMPLES = {name: f"{sample.title} ({sample.about})" for name, sample in sample_patients().items()}
+# Opened by the demo: a label map to work on, and a scan that can inform it.
+DEMO = tuple(SAMPLES)[:2]
 
 
-def phantom_2() -> list[LayerDataTuple]:
-    """Layers of the second phantom: image and labels."""
-    return sample_layers("phantom-2")
+def patient_a() -> list[LayerDataTuple]:
+    """Layers of the first sample patient: image and labels."""
+    return sample_layers("patient-a")
+
+
+def patient_b() -> list[LayerDataTuple]:
+    """Layers of the second sample patient."""
+    return sample_layers("patient-b")
+
+
+def patient_c() -> list[LayerDataTuple]:
+    """Layers of the third sample patient."""
+    return sample_layers("patient-c")
+
+
+def patient_d() -> list[LayerDataTuple]:
+    """Layers of the fourth sample patient."""
+    return sample_layers("patient-d")
 
 
 def sample_layers(name: str) -> list[LayerDataTuple]:
-    """Image and labels of a phantom, by its key in `SAMPLES`, read from files so that recipes can refer to them."""
-    folder = samples_folder()
-    image, labels = folder / f"{name}.nii.gz", folder / f"{name}_labels.nii.gz"
-    if not (image.is_file() and labels.is_file()):
-        write_phantoms(folder)
-    title = SAMPLES[name]
-    return [
-        image_layer(read_volume(image), title),
-        labels_layer(read_label_map(labels, PHANTOM_LABELS), f"{title.removesuffix(' (procedural)')} labels"),
-    ]
+    """Image and labels of a sample patient, by its key in `SAMPLES`.
+
+    The image can be worked on like a patient's scan, but the canvas says that it is synthetic.
+    """
+    sample = sample_patients()[name]
+    scan, labels = sample.read()
+    voxels, attributes, kind = image_layer(scan, sample.title)
+    attributes["metadata"] = {**attributes["metadata"], SYNTHETIC: True}
+    return [(voxels, attributes, kind), labels_layer(labels, f"{sample.title} labels")]

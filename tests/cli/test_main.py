@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from napari_gem3d import InputError, __version__, read_volume
+from napari_gem3d import InputError, __version__, read_label_map, read_volume
 from napari_gem3d.cli import demo, view
 from napari_gem3d.cli.main import COMMANDS, main
 from napari_gem3d.sampling.job import Job
+from napari_gem3d.sampling.recipe import read_recipe
 
 
 def generate_arguments(patient, model, out: Path, *more: str) -> list[str]:
@@ -235,5 +237,13 @@ def test_demo_headless_leaves_volume_recipe_and_picture(monkeypatch, tiny_model,
     out = tmp_path / "demo"
     assert main(["demo", "--headless", "--out", str(out)]) == 0
     names = {path.name for path in out.iterdir()}
-    assert {"generated.nii.gz", "generated.json", "generated.png", "phantom-1.nii.gz"} <= names
-    assert "in " in capsys.readouterr().out
+    inputs = {"patient-a.nii.gz", "patient-a_labels.nii.gz", "patient-b.nii.gz"}
+    assert names == {"generated.nii.gz", "generated.json", "generated.png"} | inputs
+    said = capsys.readouterr().out
+    assert "tumour of Synthetic patient A" in said and "contrast of Synthetic patient B" in said
+    assert "nobody's" in said
+    recipe = read_recipe(out / "generated.json")
+    assert Path(recipe.mask.path).name == "patient-a_labels.nii.gz"
+    assert Path(recipe.informed.path).name == "patient-b.nii.gz"
+    drawn, labels = read_volume(out / "generated.nii.gz"), read_label_map(recipe.mask.path)
+    assert np.median(drawn.voxels[labels.voxels == 1]) > np.median(drawn.voxels[labels.voxels == 4])

@@ -47,8 +47,8 @@ def test_another_readers_preference_is_kept(monkeypatch) -> None:
 def test_the_demo_is_ready_to_generate(window) -> None:
     _, panel = app.open_window(demo=True)
     state = panel.workbench.state
-    assert state.patient.name == "Phantom head 1 (procedural)"
-    assert state.donor.name == "Phantom head 2 (procedural)"
+    assert state.patient.name == "Synthetic patient A"
+    assert state.donor.name == "Synthetic patient B"
     assert state.mask is not None and state.patient.masks == [state.mask]
     assert 40 < state.donor_slice < 120
     panel.workbench.close()

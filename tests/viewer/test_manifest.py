@@ -5,10 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from napari.layers import Layer
 from npe2 import PluginManifest
 
 import napari_gem3d
+from napari_gem3d.samples import sample_patients
+from napari_gem3d.viewer.runs.mark import is_synthetic
+from napari_gem3d.viewer.samples import SAMPLES
 
 MANIFEST = PluginManifest.from_file(f"{napari_gem3d.__path__[0]}/napari.yaml")
 
@@ -25,14 +29,21 @@ def test_readers_take_every_format_and_folders() -> None:
     assert reader.accepts_directories
 
 
-def test_sample_patients_say_that_they_are_phantoms(make_napari_viewer_proxy, home) -> None:
-    samples = MANIFEST.contributions.sample_data
-    assert all("Phantom" in sample.display_name and "procedural" in sample.display_name for sample in samples)
-    viewer = make_napari_viewer_proxy()
-    viewer.open_sample("napari-gem3d", "phantom-2")
+def test_sample_patients_say_that_they_are_synthetic(make_napari_viewer_proxy) -> None:
+    offered = {sample.key: sample.display_name for sample in MANIFEST.contributions.sample_data}
+    assert offered == SAMPLES
+    assert list(offered) == list(sample_patients())
+    assert all(name.startswith("Synthetic patient") for name in offered.values())
+
+
+@pytest.mark.parametrize("name", sample_patients())
+def test_a_sample_patient_opens_and_is_marked(make_napari_viewer_proxy, name: str) -> None:
+    viewer, sample = make_napari_viewer_proxy(), sample_patients()[name]
+    viewer.open_sample("napari-gem3d", name)
     image, labels = viewer.layers
-    assert image.name == "Phantom head 2 (procedural)"
-    assert home in image.metadata["gem3d"].path.parents  # a file, so that recipes can refer to it
+    assert image.name == sample.title
+    assert is_synthetic(image)
+    assert image.metadata["gem3d"].path == sample.image  # a file, so that recipes can refer to it
     assert "brain" in list(labels.features["name"])
     assert Layer.create(*labels.as_layer_data_tuple()).data.any()
 

@@ -27,8 +27,8 @@ from napari_gem3d.evaluation.frechet import PLANES, frechet_distance, slice_feat
 from napari_gem3d.evaluation.pairs import upright
 from napari_gem3d.evaluation.similarity import in_real_units, ms_ssim
 from napari_gem3d.io import read_volume
-from napari_gem3d.sampling.results import run_recipe
 from napari_gem3d.sampling.recipe import make_recipe
+from napari_gem3d.sampling.results import run_recipe
 
 _SETTING = re.compile(r"(?P<solver>[a-z+]+)-(?P<steps>\d+)-(?P<eta>[\d.]+)$")
 

@@ -36,11 +36,12 @@ class _Entry(BaseModel):
 
 
 class SavedMask(_Entry):
-    """A mask as it was last seen: its layer's name, its file, and the scan of its patient."""
+    """A mask as it was last seen: its layer's name, its file, the scan of its patient, and whether it was changed."""
 
     name: str
     file: Path
     patient: Path
+    changed: bool = True
 
 
 class SavedRun(_Entry):
@@ -67,7 +68,7 @@ class Journal(_Entry):
     patients
         Scans that were open, in their order.
     masks, runs
-        What was painted and generated.
+        Masks that were open or painted, and what was generated.
     """
 
     format: Literal["napari-gem3d session"] = "napari-gem3d session"
@@ -82,7 +83,8 @@ class Journal(_Entry):
     @property
     def lost(self) -> bool:
         """Whether its process is gone without having ended it, and there is something to restore."""
-        return not self.ended and bool(self.masks or self.runs) and not _is_alive(self.pid, self.born)
+        worth = bool(self.runs) or any(mask.changed for mask in self.masks)
+        return worth and not self.ended and not _is_alive(self.pid, self.born)
 
 
 class Session:

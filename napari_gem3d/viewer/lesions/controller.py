@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
-from qtpy.QtCore import QTimer
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.masks import MaskEditor, MaskResult, Selection
 from napari_gem3d.masks.operations import Point
+from napari_gem3d.masks.patch import Patch
 from napari_gem3d.viewer.lesions.handles import Handles
 from napari_gem3d.viewer.lesions.history import History
-from napari_gem3d.viewer.lesions.outline import Outline
 from napari_gem3d.viewer.lesions.requests import DONOR, default_shells, edit, hosts, selection
 from napari_gem3d.viewer.lesions.state import STILL, LesionState, Tool
 from napari_gem3d.viewer.lesions.subject import body_on, donor_labels, labels_of
@@ -62,8 +61,6 @@ class Lesions:
         Undo and redo of strokes and tools, volumes, and the brush that stays inside the body.
     handles
         What can be dragged in the planes.
-    outline
-        The preview on the screen, None before the first.
     """
 
     def __init__(self, workbench: Workbench) -> None:
@@ -71,7 +68,6 @@ class Lesions:
         self.state = LesionState()
         self.worker = Worker()
         self.history = History(self)
-        self.outline: Outline | None = None
         self._near: Point = (0.0, 0.0, 0.0)
         self._editor: tuple[_Key, MaskEditor] | None = None
         self._asked = self._shown = 0
@@ -81,17 +77,25 @@ class Lesions:
         for name in _NUMBERS:
             getattr(events, name).connect(self.ask)
         for event in (workbench.state.events.mask, workbench.state.events.patient):
-            event.connect(self._on_mask)
+            event.connect(self.cancel)
         workbench.state.events.label.connect(self._on_brush)
         workbench.state.events.table.connect(self._on_table)
         workbench.planes.state.events.focus.connect(self._on_focus)
-        workbench.viewer.layers.events.removed.connect(self._on_removed)
         self._on_table()
 
     @property
     def preview(self) -> MaskResult | None:
         """What the tool in hand would do; ``state.events.preview`` tells of its changes."""
         return self.state.preview
+
+    @property
+    def outlined(self) -> Patch | None:
+        """The lesion as the preview has it; of a removal what would go."""
+        if self.state.preview is None:
+            return None
+        if self.state.tool == "remove" and self._editor is not None:
+            return self._editor[1].scene.patch
+        return self.state.preview.lesion
 
     @property
     def mask(self) -> Labels | None:
@@ -109,7 +113,6 @@ class Lesions:
         """Put the tool down, end the thread."""
         self.cancel()
         self.handles.close()
-        self.workbench.viewer.layers.events.removed.disconnect(self._on_removed)
         self.history.close()
         self.worker.close()
 
@@ -173,9 +176,6 @@ class Lesions:
             if self.state.donor not in self.donors():
                 self.state.donor = next(iter(self.donors()), None)
         self.state.tool = tool
-        if self.outline is None or not self.outline.fits(mask):
-            self._drop_outline()
-            self.outline = Outline(workbench.viewer, mask)
         self.ask()
 
     def cancel(self) -> None:
@@ -183,8 +183,6 @@ class Lesions:
         self._asked += 1
         self._bake_next = False
         self._editor = None
-        if self.outline is not None and self.state.tool:
-            self.outline.hide()
         self.state.tool = ""
         self.state.preview, self.state.busy, self.state.note = None, False, ""
         self.history.show()
@@ -242,9 +240,10 @@ class Lesions:
             return
         self._computing = True
 
-        def compute() -> tuple[tuple[_Key, MaskEditor], MaskResult | InputError]:
-            opened = open_editor()
+        def compute() -> tuple[tuple[_Key, MaskEditor] | None, MaskResult | InputError]:
+            opened = None
             try:
+                opened = open_editor()
                 return opened, work(opened[1])
             except InputError as error:
                 return opened, error
@@ -263,10 +262,11 @@ class Lesions:
         kept = self._editor
         if kept is not None and kept[0] == key:
             return lambda: kept
-        labels, known = labels_of(mask, table), self.workbench_body(patient)
-        donors = {} if donor is None else {DONOR: donor_labels(donor, mask, table)}
+        voxels, known = np.array(mask.data), self.workbench_body(patient)
 
         def open_editor() -> tuple[_Key, MaskEditor]:
+            labels = labels_of(mask, voxels, table)
+            donors = {} if donor is None else {DONOR: donor_labels(donor, mask, table)}
             body = None if select.everything else body_on(mask, patient, known)
             return key, MaskEditor(labels, select=select, body=body, host=covered, donors=donors)
 
@@ -277,7 +277,9 @@ class Lesions:
         body = getattr(self.workbench, "body", None)
         return None if body is None else body.of(patient)
 
-    def _on_computed(self, number: int, opened: tuple[_Key, MaskEditor], result: MaskResult | InputError) -> None:
+    def _on_computed(
+        self, number: int, opened: tuple[_Key, MaskEditor] | None, result: MaskResult | InputError
+    ) -> None:
         self._computing = False
         if not self.state.tool:
             return
@@ -295,8 +297,6 @@ class Lesions:
     def _show(self, number: int, result: MaskResult | InputError) -> None:
         made = None if isinstance(result, InputError) else result
         current = number == self._asked
-        if self.outline is not None:
-            self.outline.show(self._drawn(made))
         self.state.note = str(result) if made is None else " ".join(made.notes)
         self.state.preview = made
         self.history.show()
@@ -307,14 +307,6 @@ class Lesions:
         if self._bake_next:
             self._bake_next = False
             self.bake()
-
-    def _drawn(self, result: MaskResult | None) -> Any:
-        """The lesion as it would be; of a removal what would go."""
-        if result is None:
-            return None
-        if self.state.tool == "remove" and self._editor is not None:
-            return self._editor[1].scene.patch
-        return result.lesion
 
     def _still_fits(self) -> bool:
         """Whether the mask is what the preview was made from: it can be painted and undone meanwhile."""
@@ -332,17 +324,6 @@ class Lesions:
         if label is not None:
             self.cancel()
 
-    def _on_mask(self) -> None:
-        self.cancel()
-        if self.mask is None:
-            # The list of layers is being changed right now.
-            QTimer.singleShot(0, self._drop_outline)
-
-    def _drop_outline(self) -> None:
-        outline, self.outline = self.outline, None
-        if outline is not None:
-            outline.remove()
-
     def _on_focus(self) -> None:
         if self.state.tool in _AT_CROSSHAIR:
             self.ask()
@@ -352,9 +333,3 @@ class Lesions:
         if table is not None and table.lesions:
             self.state.shells, self.state.core = default_shells(table)
             self.state.label = 0
-
-    def _on_removed(self, event: Any) -> None:
-        """A tool whose preview the user took away is put down."""
-        if self.outline is not None and not self.outline.is_there:
-            self.outline = None
-            self.cancel()

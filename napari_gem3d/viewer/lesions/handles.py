@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from napari_gem3d.grid import FloatArray
+from napari_gem3d.labels import LabelTable
 from napari_gem3d.masks.patch import Patch
 from napari_gem3d.viewer.lesions.marks import Marks
 from napari_gem3d.viewer.pace import Pace
@@ -74,6 +75,9 @@ class Handles:
         # What the drag has done to the box that was there when it began, until the next preview.
         self._matrix: FloatArray = np.eye(4)
         self._pace = Pace(self._draw, 40)
+        # All planes are cut anew where the crosshair goes.
+        self._look = Pace(self._look_at)
+        self._target = self._planes.focus
         self._models: tuple[Any, ...] = ()
         self.marks: list[Marks] = []
         self._planes.decorations.append(lambda canvas, model: Marks(canvas, model, self))
@@ -87,6 +91,7 @@ class Handles:
     def close(self) -> None:
         """Leave the mouse to napari."""
         self._pace.stop()
+        self._look.stop()
         self._planes.models_changed.disconnect(self._on_models)
         for model in self._models:
             model.mouse_drag_callbacks.remove(self.on_drag)
@@ -98,6 +103,20 @@ class Handles:
             if self.on_drag not in model.mouse_drag_callbacks:
                 model.mouse_drag_callbacks.append(self.on_drag)
         self._models = now
+
+    @property
+    def focus(self) -> tuple[float, float, float]:
+        """Where the planes are, (z, y, x) in world mm."""
+        return self._planes.focus
+
+    @property
+    def table(self) -> LabelTable | None:
+        """The labels and their colours."""
+        return self._lesions.workbench.state.table
+
+    def outlined(self) -> Patch | None:
+        """The lesion that is drawn as an outline."""
+        return self._lesions.outlined
 
     # --- where they are ------------------------------------------------------------------------------------------
 
@@ -215,6 +234,7 @@ class Handles:
 
     def end(self) -> None:
         """Let go."""
+        self._look.now()
         self._drag = None
         self._lesions.ask()
 
@@ -222,13 +242,17 @@ class Handles:
         state = self._lesions.state
         if state.tool in ("place", "transplant"):
             z, y, x = np.array(drag.numbers["focus"]) + by
-            self._planes.look_at((z, y, x))
+            self._target = (float(z), float(y), float(x))
+            self._look.ask()
         else:
             x, y, z = np.array(drag.numbers["mm"]) + by[::-1]
             state.mm = (float(x), float(y), float(z))
         if state.tool != "place":  # whose box is at the crosshair anyway
             self._matrix = np.eye(4)
             self._matrix[:3, 3] = by
+
+    def _look_at(self) -> None:
+        self._planes.look_at(self._target)
 
     def _turn(self, drag: Drag, point: FloatArray) -> None:
         angle = _angle(drag.axis, np.array(point) - drag.centre) - _angle(drag.axis, drag.start - drag.centre)

@@ -30,9 +30,8 @@ def shown_grid(layer: Layer) -> Grid:
     return Grid((z, y, x), affine)
 
 
-def labels_of(mask: Labels, table: LabelTable) -> LabelMap:
-    """A copy of a mask on the shown grid; where a lesion was erased the body is back."""
-    voxels = np.array(mask.data)
+def labels_of(mask: Labels, voxels: NDArray[Any], table: LabelTable) -> LabelMap:
+    """A copy of a mask's voxels (Z, Y, X) as a map on the shown grid; where a lesion was erased the body is back."""
     origin = origin_of(mask)
     if origin is not None and origin.body is not None:
         voxels[(voxels == 0) & was_body(mask)] = origin.body_value

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image, Labels
+from napari.layers import Labels, Layer
 
 from napari_gem3d.io import write_volume
 from napari_gem3d.sampling.recipe import sidecar
@@ -78,13 +78,10 @@ class Autosave:
         atexit.unregister(self.end)
 
     def end(self) -> None:
-        """The session is over as it should be; results that were deleted in it are deleted on the disk too."""
-        if self._closed:
-            return
-        self._closed = True
-        for run in [run for run in self._runs if run not in self._state.runs]:
-            _unlink(self._runs[run].file)
-        self.session.end()
+        """The session is over as it should be. Its files stay until their time has come: recipes refer to them."""
+        if not self._closed:
+            self._closed = True
+            self.session.end()
 
     def keep(self, run: Run, saved: SavedRun) -> None:
         """Take over a result that lies in the session's folder already."""
@@ -186,13 +183,9 @@ class Autosave:
     def write_journal(self) -> None:
         """Write down what there is now, if there is anything."""
         runs = [self._runs[run] for run in self._state.runs if run in self._runs]
-        masks = [
-            self._masks[id_of(mask)]
-            for patient in self._state.patients
-            for mask in patient.masks
-            if id_of(mask) in self._masks
-        ]
-        if not self._closed and (runs or masks or self.session.folder.exists()):
+        saved = [self._saved(mask, patient) for patient in self._state.patients for mask in patient.masks]
+        masks = [mask for mask in saved if mask is not None]
+        if not self._closed and (self._runs or self._masks):
             paths = [_path_of(patient.image) for patient in self._state.patients]
             journal = self.session.journal().model_copy(
                 update={
@@ -202,6 +195,15 @@ class Autosave:
                 }
             )
             self._worker.submit(partial(self.session.write, journal), None, self._on_failure)
+
+    def _saved(self, mask: Labels, patient: Patient) -> SavedMask | None:
+        """Where a mask is: in the session's folder if it was changed, else where it was opened."""
+        scan, file = _path_of(patient.image), _path_of(mask)
+        if id_of(mask) in self._masks:
+            return self._masks[id_of(mask)]
+        if scan is None or file is None:
+            return None
+        return SavedMask(name=str(mask.name), file=file, patient=scan, changed=False)
 
     def _on_failure(self, error: BaseException) -> None:
         if not self._failed:
@@ -213,8 +215,8 @@ def _changes(mask: Labels) -> tuple[Any, ...]:
     return (mask.events.paint, mask.events.data, mask.events.labels_update)
 
 
-def _path_of(image: Image) -> Path | None:
-    origin = origin_of(image)
+def _path_of(layer: Layer) -> Path | None:
+    origin = origin_of(layer)
     return None if origin is None else origin.path
 
 

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from napari_gem3d.viewer.workbench import Workbench
 
 _SIZE = 56
+# napari draws small buttons as bare text, and those that are checked no differently.
+BUTTON = (
+    "QToolButton { background: rgba(128, 128, 128, 70); border: none; border-radius: 3px; padding: 2px 6px; }"
+    "QToolButton:hover { background: rgba(128, 128, 128, 120); }"
+    "QToolButton:disabled { background: rgba(128, 128, 128, 25); color: rgba(128, 128, 128, 140); }"
+    "QToolButton:checked { background: #4a62c8; color: white; }"
+    "QToolButton::menu-indicator { image: none; }"
+)
 _MODES = {"volume": "whole volume", "edit": "edit of the scan"}
 _STATUS = {
     "waiting": "waits",
@@ -125,7 +133,7 @@ class RunCard(QFrame):
         self.again.setEnabled(done)
         self.resume.setVisible(run.can_continue)
         compared = results.comparison.state.run is run
-        shown = compared or results.state.shown is run
+        shown = compared or (results.comparison.state.run is None and results.state.shown is run)
         colour = "#4fc3f7" if shown else "rgba(128, 128, 128, 90)"
         self.setStyleSheet(f"#gem3d_card {{ border: 1px solid {colour}; border-radius: 4px; }}")
         self._draw(done)
@@ -173,6 +181,7 @@ def _button(text: str, tooltip: str) -> QToolButton:
     button = QToolButton()
     button.setText(text)
     button.setToolTip(tooltip)
+    button.setStyleSheet(BUTTON)
     return button
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, get_args
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
 
+from napari_gem3d.viewer.runs.card import BUTTON
 from napari_gem3d.viewer.runs.comparison import How
 from napari_gem3d.viewer.steps.parts import choices, fill, line, position
 
@@ -59,6 +60,7 @@ class CompareBar(QWidget):
             button.setText(how.capitalize())
             button.setToolTip(_TIPS[how])
             button.setCheckable(True)
+            button.setStyleSheet(BUTTON)
             button.clicked.connect(lambda _=False, how=how: setattr(self._comparison.state, "how", how))
             self._group.addButton(button)
             ways.addWidget(button)

@@ -74,6 +74,7 @@ class Comparison:
         self._workbench = workbench
         self.state = ComparisonState()
         self._before: list[tuple[Layer, bool]] = []
+        self._cameras: list[tuple[Any, float, tuple[float, ...]]] = []
         self._mix: Image | None = None
         self._wanted = 0
         self._timer = QTimer()
@@ -148,8 +149,10 @@ class Comparison:
         """End one way of showing, before the next."""
         self._timer.stop()
         self._wanted += 1
-        for model in self._workbench.planes.models:
+        for model, zoom, centre in self._cameras:
             model.canvas.grid.enabled = False
+            model.scene.camera.zoom, model.scene.camera.center = zoom, centre
+        self._cameras = []
         pair = self._pair()
         for layer in pair or ():
             layer.name_overlay.visible = False
@@ -184,10 +187,14 @@ class Comparison:
         for layer in self._workbench.viewer.layers:
             layer.visible = layer in (first, other)
         for layer in (first, other):
+            layer.name_overlay.position = "bottom_left"  # the other corners are taken
             layer.name_overlay.visible = True
         for model in self._workbench.planes.models:
+            camera = model.scene.camera
+            self._cameras.append((model, float(camera.zoom), tuple(camera.center)))
             model.canvas.grid.shape, model.canvas.grid.stride = (1, 2), -1
             model.canvas.grid.enabled = True
+            model.reset_view()  # both have to fit into half the width
 
     # --- checkerboard and difference ---------------------------------------------------------------------------
 

@@ -48,14 +48,12 @@ class SyntheticMark:
         return any(overlay.visible for overlay in self._overlays)
 
     def close(self) -> None:
-        """Let go of the viewer and take the word away."""
+        """Let go of the viewer; what is shown stays marked."""
         layers = self._planes.viewer.layers.events
         for event in (layers.inserted, layers.removed):
             event.disconnect(self._on_layers)
         self._planes.models_changed.disconnect(self._on_models)
         self._watch([])
-        for overlay in self._overlays:
-            overlay.visible = False
 
     def _on_models(self) -> None:
         """Canvases come and go with the planes that are opened."""

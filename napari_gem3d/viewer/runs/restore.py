@@ -44,7 +44,8 @@ class RestoreState(EventedModel):
         if self.journal is None or self.folder is None:
             return ""
         parts = []
-        for count, what in ((len(self.journal.runs), "result"), (len(self.journal.masks), "painted mask")):
+        painted = sum(mask.changed for mask in self.journal.masks)
+        for count, what in ((len(self.journal.runs), "result"), (painted, "painted mask")):
             if count:
                 parts.append(f"{count} {what}{'s' if count > 1 else ''}")
         date, time = self.folder.name[:10], self.folder.name[11:15]
@@ -141,7 +142,8 @@ class Restore:
                 continue
             layer = workbench.viewer.add_layer(Layer.create(*layer_tuple))
             patient.mask = layer
-            workbench.autosave.keep_mask(layer, mask)
+            if mask.changed:
+                workbench.autosave.keep_mask(layer, mask)
         for saved, layer_tuple, recipe in found.runs:
             patient = patients.get(saved.patient)
             if patient is None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_gem3d.viewer.run import Run
@@ -87,9 +88,22 @@ class RunsShelf(QWidget):
                 self._list.insertWidget(0, self.cards[run])
         self._refresh()
         self.scroll.setVisible(bool(self.cards))
-        height = self.scroll.widget().sizeHint().height()
-        self.scroll.setFixedHeight(min(height, _TALLEST))
         self.scroll.setMinimumWidth(self.scroll.widget().minimumSizeHint().width())
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (Qt's name)
+        """Lines wrap at another width, so that the cards are of another height."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self._fit()
+
+    def _fit(self) -> None:
+        if isalive(self.undelete):
+            cards = self.cards.values()
+            # As if the bar were always there: it must not come and go with the height that depends on it.
+            width = self.width() - self.scroll.verticalScrollBar().sizeHint().width()
+            height = sum(max(card.heightForWidth(width), card.sizeHint().height()) for card in cards)
+            self.scroll.setFixedHeight(min(height + self._list.spacing() * len(cards), _TALLEST))
 
     def _refresh(self) -> None:
         if not isalive(self.undelete):

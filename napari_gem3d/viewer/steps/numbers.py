@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qtpy.QtCore import QSignalBlocker
-from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QToolButton, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from napari_gem3d.viewer.steps.parts import choices, fill
 
@@ -82,14 +82,16 @@ class Three(QWidget):
         super().__init__()
         self._model, self._name = model, name
         self.boxes = [number(low, high, step, f"{tooltip}: {axis}", decimals=decimals) for axis in AXES]
+        for box, axis in zip(self.boxes, AXES, strict=True):
+            box.setPrefix(f"{axis} ")
         label = QLabel(title)
         label.setMinimumWidth(64)
         label.setToolTip(tooltip)
-        self.link: QToolButton | None = None
+        self.link: QPushButton | None = None
         widgets: list[QWidget] = [label, *self.boxes]
         if linkable:
-            self.link = QToolButton()
-            self.link.setText("=")
+            self.link = QPushButton("=")
+            self.link.setFixedWidth(24)
             self.link.setCheckable(True)
             self.link.setChecked(True)
             self.link.setToolTip("All three alike")
@@ -157,5 +159,5 @@ def _in_a_row(parent: QWidget, *widgets: QWidget) -> None:
     for widget in widgets:
         layout.addWidget(widget)
     for k, widget in enumerate(widgets):
-        if not isinstance(widget, (QLabel, QToolButton)):
+        if not isinstance(widget, (QLabel, QPushButton)):
             layout.setStretch(k, 1)

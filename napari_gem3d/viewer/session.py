@@ -15,7 +15,6 @@ import psutil
 from platformdirs import user_cache_path, user_log_path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from napari_gem3d import __version__
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import replacing, write_volume
 from napari_gem3d.labels import LabelMap
@@ -211,12 +210,6 @@ def clean_sessions(root: Path, keep: Path, days: float = KEPT_DAYS, size: float 
     for folder in deleted:
         discard_session(folder)
     return deleted
-
-
-def samples_folder() -> Path:
-    """Where the sample patients are written when they are first opened; another one for every version."""
-    folder: Path = user_cache_path(_APP) / "samples" / __version__
-    return folder
 
 
 def speeds_file() -> Path:

@@ -28,7 +28,7 @@ TABLE = LabelTable((Label(1, "edema"), Label(3, "enhancing"), Label(4, "brain", 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Sessions, samples and logs stay out of the user's own folders; the samples are drawn once for all tests."""
+    """Sessions and logs stay out of the user's own folders."""
     home = tmp_path_factory.getbasetemp() / "home"
     for name in ("user_cache_path", "user_log_path"):
         monkeypatch.setattr(f"napari_gem3d.viewer.session.{name}", lambda app: home / app)

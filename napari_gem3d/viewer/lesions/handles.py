@@ -24,7 +24,7 @@ Kind = Literal["inside", "corner", "knob"]
 # How near to a handle a press is one on it, in pixels.
 _REACH = 12
 # A knob is this share of the box beyond its corner, at least so many mm.
-_KNOB, _KNOB_MM = 0.12, 6.0
+_KNOB, _KNOB_MM = 0.12, 9.0
 _TURNS = ("move", "transplant")
 _TOOLS = ("place", "move", "transplant")
 _FACTORS = (0.25, 4.0)
@@ -199,10 +199,10 @@ class Handles:
             return None
         plane = list(_displayed(axis))
         knob = self.knob(axis)
-        if knob is not None and np.linalg.norm((knob - point)[plane]) <= reach:
-            return "knob"
-        if np.linalg.norm((corners - point)[:, plane], axis=1).min() <= reach:
-            return "corner"
+        to_corner = float(np.linalg.norm((corners - point)[:, plane], axis=1).min())
+        to_knob = np.inf if knob is None else float(np.linalg.norm((knob - point)[plane]))
+        if min(to_corner, to_knob) <= reach:
+            return "knob" if to_knob < to_corner else "corner"
         low, high = corners.min(axis=0), corners.max(axis=0)
         return "inside" if (low <= point)[plane].all() and (point <= high)[plane].all() else None
 

@@ -28,7 +28,7 @@ def test_every_plane_moves_turns_and_scales(lesions, idle, centroid) -> None:
 
         handles = take(lesions, idle)
         knob = handles.knob(axis)
-        assert handles.hit(axis, knob, 1.0) == "knob"
+        assert handles.hit(axis, knob, 50.0) == "knob"  # the nearest of those in reach
         handles.begin("knob", axis, knob)
         centre = handles._drag.centre
         arm = knob - centre
@@ -46,7 +46,7 @@ def test_every_plane_moves_turns_and_scales(lesions, idle, centroid) -> None:
 
         handles = take(lesions, idle)
         corner = handles.corners(axis)[2]
-        assert handles.hit(axis, corner, 1.0) == "corner"
+        assert handles.hit(axis, corner, 50.0) == "corner"
         handles.begin("corner", axis, corner)
         centre = handles._drag.centre
         handles.drag_to(centre + 1.5 * (corner - centre))

@@ -11,8 +11,8 @@ from napari_gem3d import make_edit_recipe, make_recipe, read_label_map, read_vol
 from napari_gem3d.cli import edit, generate
 from napari_gem3d.cli.main import main
 from napari_gem3d.sampling.command_line import recipe_command, shell_line
-from napari_gem3d.sampling.job import run_recipe
 from napari_gem3d.sampling.recipe import Recipe
+from napari_gem3d.sampling.results import run_recipe
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def test_an_exported_folder_replays_though_the_session_is_gone(tiny_patient, tin
     before, first = tmp_path / "before.nii.gz", tmp_path / "first.nii.gz"
     before.write_bytes(tiny_patient.labels.read_bytes())
     recipe = make_edit_recipe(tiny_patient.scan, before, edited, model=tiny_model, seed=8, steps=2)
-    from napari_gem3d.sampling.job import run_recipe
+    from napari_gem3d.sampling.results import run_recipe
 
     run_recipe(recipe, first)
     folder = tmp_path / "shared"

@@ -8,6 +8,8 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that run the tests, a file each at a time, with one thread each.
+JOBS ?= 2
 # Options for pip, for instance the index with PyTorch's builds for the processor alone.
 PIP_FLAGS ?=
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt
@@ -71,7 +73,7 @@ docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 pytest: $(VENV)/.dev
-	$(XVFB) $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(XVFB) $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

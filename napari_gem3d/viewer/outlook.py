@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Labels
+from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 
 from napari_gem3d.errors import InputError
@@ -57,7 +58,8 @@ class Outlook:
 
     def close(self) -> None:
         """Ask no more."""
-        self._timer.stop()
+        if isalive(self._timer):  # the application may have ended
+            self._timer.stop()
         self._watch(None)
 
     def _later(self, value: Any = None) -> None:

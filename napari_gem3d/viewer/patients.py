@@ -60,8 +60,8 @@ class Patient:
             return None
         origin = origin_of(self.mask)
         body = origin.body_value if origin is not None else 0
-        voxels = np.asarray(self.mask.data)
-        rows = np.flatnonzero(((voxels != 0) & (voxels != body)).any(axis=(1, 2)))
+        # Slice by slice, which stays in the processor's cache: several times faster for hundreds of megabytes.
+        rows = np.flatnonzero([((axial != 0) & (axial != body)).any() for axial in np.asarray(self.mask.data)])
         return int((rows[0] + rows[-1]) // 2) if rows.size else None
 
     def middle_slice(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
 
 from napari_gem3d.viewer.curve import Curves, SliceChange
 from napari_gem3d.viewer.engine import Job, Part
@@ -63,6 +65,9 @@ class RunAtWork:
 
     def start(self) -> None:
         """Hand it to the worker; returns at once."""
+        # The collector walks through all that is loaded, some 850 000 objects of PyTorch and napari, every now and then
+        # while slices come: half a second in which the window stands still. For the time of the run it leaves them be.
+        gc.freeze()
         self._set("running")
         self._state.progress, self._state.seconds_left = 0.0, None
         self._state.say("Loading …")
@@ -89,6 +94,7 @@ class RunAtWork:
     def abandon(self) -> None:
         """Stop, and touch neither state nor layers any more: the window is being closed."""
         self._over = True
+        gc.unfreeze()
         self._cancel.set()
         if self._stream is not None:
             self._stream.stop()
@@ -112,10 +118,12 @@ class RunAtWork:
         """Let the slices come, and look at how they change."""
         scan = Volume(np.asarray(self.run.patient.image.data), self.run.patient.grid.canonical().affine)
         change = SliceChange(scan, job.grid)
+        new = False  # the first part is what is there already
         for part in self._engine.run(job, self._cancel, resume=self._resuming, opening=opening):
             if part.indices:
                 change.take(part.indices, job.voxels)
-            self._worker.call(partial(self._receive, part, change.curves()))
+            self._worker.call(partial(self._receive, part, change.curves(), new))
+            new = True
 
     # --- on the GUI thread -------------------------------------------------------------------------------------
 
@@ -129,17 +137,14 @@ class RunAtWork:
         else:
             self._put(run.layer, voxels, Origin(job.grid, synthetic=True))
             run.layer.name = run.name
-        visible = self._state.patient is run.patient
-        run.layer.visible = visible
-        if visible:
-            # Hidden by the result anyway, and every visible layer costs time at each refresh.
-            run.patient.image.visible = False
-        self._put_below_mask(run.layer)
+        run.layer.visible = self._state.patient is run.patient
         self._stream = SliceStream(self._viewer, self._state, run.layer, voxels, self._show_curves)
         if not self._cancel.is_set():
             verb = "Continuing" if self._resuming else "Generating"
             self._state.say(f"{verb} with seed {job.recipe.seed} …")
         self._changed()
+        # In turns of the event loop of their own: a new layer in three canvases takes long enough.
+        QTimer.singleShot(0, self._hide_scan)
 
     def _add_layer(self, job: Job, voxels: NDArray[np.float32]) -> Image:
         run = self.run
@@ -151,24 +156,34 @@ class RunAtWork:
             "contrast_limits": (shown or run.patient).image.contrast_limits,
             **placement(job.grid),
         }
-        layer: Image = self._viewer.add_layer(Layer.create(voxels, attributes, "image"))
+        layers = self._viewer.layers
+        below_mask = layers.index(self._mask) if self._mask in layers else len(layers)
+        layers.insert(below_mask, Layer.create(voxels, attributes, "image"))
+        layer: Image = layers[below_mask]
         return layer
 
-    def _put_below_mask(self, layer: Image) -> None:
+    def _hide_scan(self) -> None:
+        """Hidden by the result anyway, and every visible layer costs time at each refresh."""
+        if not self._over:
+            if self._state.patient is self.run.patient:
+                self.run.patient.image.visible = False
+            QTimer.singleShot(0, self._outline_mask)
+
+    def _outline_mask(self) -> None:
         """The mask stays on top, as a contour: it says where the lesion has to be without hiding what comes."""
         mask, layers = self._mask, self._viewer.layers
-        if mask is None or mask not in layers:
+        if self._over or mask is None or mask not in layers:
             return
-        layers.move(layers.index(layer), layers.index(mask))
         mask.mode = "pan_zoom"
         mask.contour = 1
-        layers.selection.active = layer
+        if self.run.layer is not None and self.run.layer in layers:
+            layers.selection.active = self.run.layer
 
-    def _receive(self, part: Part, curves: Curves) -> None:
+    def _receive(self, part: Part, curves: Curves, new: bool) -> None:
         if self._over or self._stream is None:
             return
         self.run.curves = curves
-        self._stream.write(part)
+        self._stream.write(part, new=new)
         self.run.started = self.run.started or self._stream.start is not None
         if part.message:
             self._state.say(part.message)
@@ -254,6 +269,7 @@ class RunAtWork:
     def _end(self, status: Status, progress: float, message: str) -> None:
         """It is over, whatever the worker still does."""
         self._over = True
+        gc.unfreeze()
         self._viewer.layers.events.removed.disconnect(self._on_removed)
         self.run.status = status
         self._state.seconds_left = None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
+from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 
 from napari_gem3d.viewer.engine import Part
@@ -65,8 +66,8 @@ class SliceStream:
         """Time since the beginning."""
         return time.monotonic() - self._begun
 
-    def write(self, part: Part) -> None:
-        """Take what has just been finished; it is shown at the next refresh."""
+    def write(self, part: Part, *, new: bool = True) -> None:
+        """Take slices in, to be shown at the next refresh; the view walks through those that are `new`."""
         self._progress = part.progress
         indices = list(part.indices)
         if not indices:
@@ -74,7 +75,7 @@ class SliceStream:
         self._voxels[indices] = part.voxels
         self._changed = True
         # Slices beyond the body are plain background: not worth looking at.
-        shown = [i for i, axial in zip(indices, part.voxels, strict=True) if np.ptp(axial) > 0]
+        shown = [i for i, axial in zip(indices, part.voxels, strict=True) if np.ptp(axial) > 0] if new else []
         if shown and self.start is None:
             self.start = min(shown)
         # As they were generated: upwards from the first window, downwards below it.
@@ -84,7 +85,8 @@ class SliceStream:
     def stop(self) -> None:
         """No more slices will come."""
         self._stopped = True
-        self._timer.stop()
+        if isalive(self._timer):  # the application may have ended
+            self._timer.stop()
         self._tour.clear()
 
     def look_at(self, index: int) -> None:

@@ -41,7 +41,8 @@ def test_slices_stream_into_a_new_layer(ready, engine, qtbot) -> None:
     qtbot.waitUntil(lambda: ready.workbench.run.started)
     layer = synthetic(ready)
     assert names(ready) == ["anna_0000", "Synthetic 1", "anna", "bert_0000", "bert"]  # below the mask
-    assert layer.visible and state.mask.visible and state.mask.contour == 1
+    qtbot.waitUntil(lambda: state.mask.contour == 1)
+    assert layer.visible and state.mask.visible
     filled = np.flatnonzero(np.asarray(layer.data).any(axis=(1, 2)))
     np.testing.assert_array_equal(filled, [8, 9, 10, 11])
     # the view walks through the new slices

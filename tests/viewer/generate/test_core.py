@@ -47,6 +47,7 @@ def test_an_edit_leaves_the_rest_of_the_scan_and_learns_the_speed(bench, tiny_pa
     assert run.finished and run.recipe.task == "edit" and run.recipe.edit.own_neighbours
     scan, edited = read_volume(tiny_patient.scan), volume_of(run.layer)
     assert edited.grid.same_as(scan.grid) and edited.voxels.dtype == scan.voxels.dtype
+    assert bench.current_slice(run.patient) in range(3, 20), "the view goes to what is edited, not to what was there"
     changed = edited.voxels != scan.voxels
     assert changed.any() and not changed[:2].any() and not changed[20:].any()
     saved = read_label_map(run.recipe.edit.edited.path).voxels

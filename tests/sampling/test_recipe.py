@@ -61,7 +61,7 @@ def test_seeds_that_nobody_chose_differ_and_are_recorded(tiny_patient, tiny_mode
         ({"eta": 0.5}, "eta must be 0"),
         ({"device": "abacus"}, "device 'abacus' is unknown"),
         ({"precision": "float8"}, "precision 'float8' is unknown"),
-        ({"model": "brain-of-a-mouse"}, "no model 'brain-of-a-mouse'.*bundled"),
+        ({"model": "brain-of-a-mouse"}, "no model 'brain-of-a-mouse'.*brain-flair"),
         ({"slice": 99}, "no slice 99"),
         ({"body": "nowhere.nii.gz"}, "nowhere.nii.gz does not exist"),
         ({"informed": "generated"}, "tiny has no position model"),

@@ -41,7 +41,8 @@ def test_an_edit_leaves_the_rest_of_the_scan_and_learns_the_speed(bench, tiny_pa
     assert choices.prospect.seconds is None, "nothing is changed yet"
     bench.state.mask.data_setitem(tuple(np.mgrid[9:12, 14:19, 18:23].reshape(3, -1)), 3)
     qtbot.waitUntil(lambda: choices.prospect.seconds is not None, timeout=30_000)
-    assert choices.prospect.measured == 0 and choices.prospect.memory > 0
+    before = choices.prospect.measured  # what other tests in this process have measured counts as well
+    assert choices.prospect.memory > 0
     run = bench.generate()
     done(bench, qtbot)
     assert run.finished and run.recipe.task == "edit" and run.recipe.edit.own_neighbours
@@ -52,7 +53,7 @@ def test_an_edit_leaves_the_rest_of_the_scan_and_learns_the_speed(bench, tiny_pa
     assert changed.any() and not changed[:2].any() and not changed[20:].any()
     saved = read_label_map(run.recipe.edit.edited.path).voxels
     assert (saved == 3).sum() == (read_label_map(tiny_patient.labels).voxels == 3).sum() + 75
-    qtbot.waitUntil(lambda: choices.prospect.measured == 1, timeout=30_000)
+    qtbot.waitUntil(lambda: choices.prospect.measured == before + 1, timeout=30_000)
 
 
 def test_cancelled_and_continued_is_as_never_interrupted(bench, qtbot) -> None:

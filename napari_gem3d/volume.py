@@ -37,7 +37,8 @@ class Volume:
     source
         The file or DICOM folder it was read from.
     meta
-        What is needed to write the volume back as it was; never anything that identifies the patient.
+        What is needed to write the volume back as it was, and "synthetic" if its header says that it was generated;
+        never anything that identifies the patient.
 
     Raises
     ------

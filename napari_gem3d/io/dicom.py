@@ -33,6 +33,7 @@ _HEADER_TAGS = [
     "ImagePositionPatient",
     "RescaleSlope",
     "RescaleIntercept",
+    "SyntheticData",
 ]
 
 
@@ -82,7 +83,8 @@ def read_dicom(path: Path) -> Volume:
     _check_gaps(positions, normal, path)
     affine = check_affine(_affine(first, positions), str(path))
     voxels = _stack(files, [series[file] for file in files])
-    return Volume(voxels, affine, _MODALITIES.get(str(first.get("Modality", "")), ""), source=path)
+    meta = {"synthetic": "yes"} if first.get("SyntheticData") == "YES" else {}
+    return Volume(voxels, affine, _MODALITIES.get(str(first.get("Modality", "")), ""), source=path, meta=meta)
 
 
 def read_lone_slice(path: Path) -> tuple[NDArray[Any], tuple[float, float] | None, Modality]:

@@ -18,10 +18,13 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.grid import check_affine
 from napari_gem3d.io.checks import check_dimensions, check_dtype, scaled
 from napari_gem3d.io.files import file_bytes, replacing
+from napari_gem3d.labels import LabelMap
 from napari_gem3d.volume import Volume
 
 SUFFIXES = (".nii", ".nii.gz")
 GZIP_MAGIC = b"\x1f\x8b"
+# What the headers of results and of their label maps say, by which they are known again.
+SYNTHETIC, LABEL_MAP = "synthetic: napari-gem3d", "label map: napari-gem3d"
 
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 # NIfTI's code of the space an affine leads to; a result stays in the space of its source.
@@ -61,10 +64,13 @@ def read_flat_nifti(path: Path) -> Volume | None:
 def header_description(path: Path) -> str:
     """What the header of a NIfTI file says that it holds; "" for files that are no NIfTI."""
     try:
-        header: Any = nib.load(path).header
-        return bytes(header["descrip"]).rstrip(b"\0").decode("utf-8", "replace")
+        return _description(nib.load(path).header)
     except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError, KeyError, zlib.error):
         return ""
+
+
+def _description(header: Any) -> str:
+    return bytes(header["descrip"]).rstrip(b"\0").decode("utf-8", "replace")
 
 
 def _opened(path: Path) -> Any:
@@ -89,7 +95,11 @@ def _read_as(image: Any, shape: tuple[int, int, int], path: Path) -> Volume:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is truncated or damaged ({_first_line(error)}); copy it again.") from error
     voxels = scaled(_native(np.asarray(stored)).reshape(shape, order="F").T, float(slope), float(intercept))
-    return Volume(voxels, affine, source=path, meta={"space": _space(image.header)})
+    meta = {"space": _space(image.header)}
+    words = _description(image.header).lower()
+    if words.startswith("synthetic") and "napari-gem3d" in words and "label map" not in words:
+        meta["synthetic"] = "yes"
+    return Volume(voxels, affine, source=path, meta=meta)
 
 
 def _parsed(content: bytes, path: Path) -> Any:
@@ -123,7 +133,7 @@ def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0][:100] if str(error) else type(error).__name__
 
 
-def write_volume(volume: Volume, path: Path | str, *, description: str = "synthetic: napari-gem3d") -> None:
+def write_volume(volume: Volume, path: Path | str, *, description: str | None = None) -> None:
     """Write a volume as NIfTI, whole or not at all, the same bytes for the same volume.
 
     Parameters
@@ -133,8 +143,8 @@ def write_volume(volume: Volume, path: Path | str, *, description: str = "synthe
     path
         Ends in .nii or .nii.gz; an existing file is replaced.
     description
-        Goes into the header (79 bytes at most); marks the volume as synthetic. Nothing else of the source's header
-        is written, so nothing in it can identify the patient.
+        Goes into the header (79 bytes at most); by default it marks the volume as synthetic, or as a label map.
+        Nothing else of the source's header is written, so nothing in it can identify the patient.
 
     Raises
     ------
@@ -144,6 +154,8 @@ def write_volume(volume: Volume, path: Path | str, *, description: str = "synthe
     path = Path(path)
     if not path.name.lower().endswith(SUFFIXES):
         raise InputError(f"{path} does not end in .nii or .nii.gz; results are written as NIfTI, change the name.")
+    if description is None:
+        description = LABEL_MAP if isinstance(volume, LabelMap) else SYNTHETIC
     content = _serialised(volume, description)
     with replacing(path) as temporary, temporary.open("wb") as raw:
         if path.name.lower().endswith(".gz"):

@@ -10,15 +10,11 @@ from typing import Literal
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import read_label_map, read_volume, sha256, write_volume
 from napari_gem3d.io.dicom_writing import check_new_folder, write_dicom
-from napari_gem3d.io.nifti import header_description
+from napari_gem3d.io.nifti import LABEL_MAP, SYNTHETIC, header_description
 from napari_gem3d.sampling.recipe import Recipe, read_recipe, sidecar, write_recipe
 from napari_gem3d.sampling.references import InputFile
 from napari_gem3d.sampling.results import check_output
 from napari_gem3d.volume import Volume
-
-# What the headers of our own files say, see `write_volume`.
-_SYNTHETIC = "synthetic: napari-gem3d"
-_LABEL_MAP = "label map: napari-gem3d"
 
 
 def export_nifti(volume: Volume, recipe: Recipe, out: Path | str, *, sources: Iterable[Path] = ()) -> list[Path]:
@@ -52,7 +48,7 @@ def export_nifti(volume: Volume, recipe: Recipe, out: Path | str, *, sources: It
     try:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
             staged = Path(temporary)
-            write_volume(volume, staged / out.name, description=_SYNTHETIC)
+            write_volume(volume, staged / out.name)
             copies = {file: _copied(file, staged / target.name, target) for target, file in labels.items()}
             write_recipe(_with_copies(recipe, copies), staged / sidecar(out).name)
             # Everything is written before the first name appears.
@@ -109,7 +105,7 @@ def export_file(path: Path | str, folder: Path | str, modality: Literal["MR", "C
     """
     path = Path(path)
     volume = read_volume(path)
-    if header_description(path) != _SYNTHETIC:
+    if "synthetic" not in volume.meta:
         raise InputError(
             f"{path} does not carry the mark of a synthetic volume; only results of napari-gem3d are exported."
         )
@@ -140,7 +136,7 @@ def _label_maps(recipe: Recipe, out: Path) -> dict[Path, InputFile]:
 def _check_nothing_lost(out: Path, labels: list[Path], sources: Iterable[Path]) -> None:
     """Raise InputError if a file in the way is a source, or anything but an earlier export."""
     kept = {source.resolve() for source in sources}
-    for target, mark in ((out, _SYNTHETIC), *((path, _LABEL_MAP) for path in labels)):
+    for target, mark in ((out, SYNTHETIC), *((path, LABEL_MAP) for path in labels)):
         if target.resolve() in kept:
             raise InputError(f"{target} is the file of a scan or label map; export under another name.")
         if target.exists() and header_description(target) != mark:
@@ -149,7 +145,7 @@ def _check_nothing_lost(out: Path, labels: list[Path], sources: Iterable[Path]) 
 
 def _copied(file: InputFile, staged: Path, target: Path) -> InputFile:
     """Write a recipe's label map as NIfTI, for `target`; returns what a recipe says of it there."""
-    write_volume(read_label_map(file.found()), staged, description=_LABEL_MAP)
+    write_volume(read_label_map(file.found()), staged)
     return InputFile(path=str(target.absolute()), sha256=sha256(staged))
 
 

@@ -20,6 +20,8 @@ from napari_gem3d.viewer.planes.intensity import contrast_limits
 from napari_gem3d.volume import Modality, Volume, resample
 
 METADATA = "gem3d"
+# Layers whose voxels were generated (results, files of such, a checkerboard with one) say so under this key.
+SYNTHETIC = "synthetic"
 # Layers that are tools of this plugin (handles, previews) and not the user's have this in their metadata.
 TOOL = "napari-gem3d-tool"
 # Directions in which the axes of a canonical layer increase; napari shows them beside its sliders.
@@ -95,7 +97,7 @@ def image_layer(volume: Volume, name: str, *, synthetic: bool = False) -> LayerD
     origin = Origin(volume.grid, volume.modality, volume.source, synthetic=synthetic)
     attributes = {
         "name": name,
-        "metadata": {METADATA: origin},
+        "metadata": {METADATA: origin, SYNTHETIC: synthetic or "synthetic" in volume.meta},
         "colormap": "gray",
         "contrast_limits": contrast_limits(canonical.voxels, "CT" if is_ct(volume) else "MR"),
         **placement(volume.grid),

@@ -74,6 +74,8 @@ def read_layer(path: Path) -> LayerDataTuple:
 def looks_like_labels(volume: Volume) -> bool:
     """Whether the voxels (Z, Y, X) are few different whole numbers from 0 to 255, many of them 0."""
     voxels = volume.voxels
+    if "synthetic" in volume.meta:
+        return False  # its header says that it is a scan, however few grey values it has
     if voxels.dtype.kind not in "iu" or voxels.min() != 0 or voxels.max() > 255:
         return False
     counts = np.bincount(voxels.ravel())

@@ -6,7 +6,6 @@ from napari.types import LayerDataTuple
 
 from napari_gem3d.samples import sample_patients
 from napari_gem3d.viewer.layers import image_layer, labels_layer
-from napari_gem3d.viewer.runs.mark import SYNTHETIC
 
 SAMPLES = {name: f"{sample.title} ({sample.about})" for name, sample in sample_patients().items()}
 # Opened by the demo: a label map to work on, and a scan that can inform it.
@@ -40,6 +39,4 @@ def sample_layers(name: str) -> list[LayerDataTuple]:
     """
     sample = sample_patients()[name]
     scan, labels = sample.read()
-    voxels, attributes, kind = image_layer(scan, sample.title)
-    attributes["metadata"] = {**attributes["metadata"], SYNTHETIC: True}
-    return [(voxels, attributes, kind), labels_layer(labels, f"{sample.title} labels")]
+    return [image_layer(scan, sample.title), labels_layer(labels, f"{sample.title} labels")]

@@ -110,7 +110,7 @@ class Session:
     def save_mask(self, mask: LabelMap, name: str) -> Path:
         """Write a label map as NIfTI under a new name; returns its path."""
         path = self.new_file("mask", name)
-        write_volume(mask, path, description="label map: napari-gem3d")
+        write_volume(mask, path)
         return path
 
     def new_file(self, kind: str, name: str) -> Path:

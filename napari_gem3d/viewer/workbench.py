@@ -102,12 +102,12 @@ class Workbench:
 
     def close(self) -> None:
         """Cancel what is running, end the threads, let go of the viewer."""
+        self.autosave.close()  # first of all: whatever fails while a window is torn down, it was no crash
         self.preferences.close()
         self.models.close()
         self.body.close()
         self.informed.close()
         self.generation.close()
-        self.autosave.close()  # first of all: whatever fails while a window is torn down, it was no crash
         self.results.close()
         layers = self.viewer.layers.events
         for event in (layers.inserted, layers.removed, layers.renamed):

@@ -203,7 +203,7 @@ def make_scan(tmp_path: Path) -> Callable[..., Scan]:
         flips[:3, 3] = [0 if letter in "RAS" else n - 1 for letter, n in zip(orientation, (40, 48, 20), strict=True)]
         stored = Grid((20, 48, 40), affine @ flips)
         scan = Scan(tmp_path / f"{name}_0000.nii.gz", tmp_path / f"{name}.nii.gz")
-        write_volume(resample(Volume(voxels, affine, "MR"), stored, order=0), scan.image)
+        write_volume(resample(Volume(voxels, affine, "MR"), stored, order=0), scan.image, description="")
         write_volume(resample(LabelMap(labels, affine), stored, order=0), scan.labels)
         return scan
 

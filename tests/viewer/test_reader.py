@@ -171,3 +171,20 @@ def test_a_series_can_be_opened_again_later_and_listed_by_its_files(series, monk
     assert opened.without_repeats(series[1:2]) == []
     now[0] += 60
     assert opened.without_repeats(series[1:2]) == series[1:2]
+
+
+def test_files_of_this_package_say_what_they_are(tmp_path) -> None:
+    """A synthetic scan of few grey values is no label map, and its layer says that it is synthetic."""
+    grey = np.zeros((6, 8, 8), np.uint8)
+    grey[2:5, 2:6, 2:6] = np.arange(48).reshape(3, 4, 4)
+    for description, kind, synthetic in (
+        ("synthetic: napari-gem3d", "image", True),
+        ("SYNTHETIC, nobody's scan: napari-gem3d patient-a, seed 1", "image", True),
+        ("SYNTHETIC label map, nobody's: napari-gem3d patient-a", "labels", False),
+        ("synthetic aperture", "labels", False),
+    ):
+        path = tmp_path / "thing.nii.gz"
+        write_volume(Volume(grey, np.eye(4)), path, description=description)
+        ((_, attributes, found),) = read_layers(str(path))
+        assert found == kind
+        assert bool(attributes["metadata"].get("synthetic")) == synthetic

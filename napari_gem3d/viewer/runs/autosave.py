@@ -171,7 +171,7 @@ class Autosave:
     ) -> SavedMask:
         labels = restored_labels(voxels, origin, self._state.table)
         file = self.session.new_file("painted", name) if before is None else before.file
-        write_volume(labels, file, description="label map: napari-gem3d")
+        write_volume(labels, file)
         return SavedMask(name=name, file=file, patient=patient)
 
     def _on_mask_saved(self, key: int, saved: SavedMask) -> None:

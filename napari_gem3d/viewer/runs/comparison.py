@@ -13,9 +13,8 @@ from pydantic import ConfigDict
 from qtpy.QtCore import QTimer
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.viewer.layers import TOOL, origin_of
+from napari_gem3d.viewer.layers import SYNTHETIC, TOOL, origin_of
 from napari_gem3d.viewer.run import Run
-from napari_gem3d.viewer.runs.mark import SYNTHETIC
 from napari_gem3d.viewer.runs.mixing import Difference, Shown, checkerboard, difference
 from napari_gem3d.volume import Volume
 
@@ -74,7 +73,7 @@ class Comparison:
         self._workbench = workbench
         self.state = ComparisonState()
         self._before: list[tuple[Layer, bool]] = []
-        self._cameras: list[tuple[Any, float, tuple[float, ...]]] = []
+        self._cameras: list[tuple[Any, float, tuple[float, ...], bool]] = []
         self._mix: Image | None = None
         self._wanted = 0
         self._timer = QTimer()
@@ -149,8 +148,9 @@ class Comparison:
         """End one way of showing, before the next."""
         self._timer.stop()
         self._wanted += 1
-        for model, zoom, centre in self._cameras:
+        for model, zoom, centre, scale_bar in self._cameras:
             model.canvas.grid.enabled = False
+            model.canvas.overlays.scale_bar.visible = scale_bar
             model.scene.camera.zoom, model.scene.camera.center = zoom, centre
         self._cameras = []
         pair = self._pair()
@@ -190,8 +190,9 @@ class Comparison:
             layer.name_overlay.position = "bottom_left"  # the other corners are taken
             layer.name_overlay.visible = True
         for model in self._workbench.planes.models:
-            camera = model.scene.camera
-            self._cameras.append((model, float(camera.zoom), tuple(camera.center)))
+            camera, scale_bar = model.scene.camera, model.canvas.overlays.scale_bar
+            self._cameras.append((model, float(camera.zoom), tuple(camera.center), bool(scale_bar.visible)))
+            scale_bar.visible = False  # it would lie over the name
             model.canvas.grid.shape, model.canvas.grid.stride = (1, 2), -1
             model.canvas.grid.enabled = True
             model.reset_view()  # both have to fit into half the width

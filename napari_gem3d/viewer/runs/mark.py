@@ -7,11 +7,9 @@ from typing import Any
 from napari.components.overlays import TextOverlay
 from napari.layers import Layer
 
-from napari_gem3d.viewer.layers import origin_of
+from napari_gem3d.viewer.layers import SYNTHETIC, origin_of
 from napari_gem3d.viewer.planes.controller import Planes
 
-# Layers that show generated voxels without being a result (a checkerboard, an opened file) say so in their metadata.
-SYNTHETIC = "synthetic"
 _KEY = "gem3d_synthetic"
 _COLOUR = "#ff6e40"
 

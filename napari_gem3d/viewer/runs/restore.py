@@ -16,7 +16,7 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.io import read_label_map, read_volume
 from napari_gem3d.viewer.layers import image_layer, labels_layer, origin_of
 from napari_gem3d.viewer.patients import Patient
-from napari_gem3d.viewer.reader import read_layer
+from napari_gem3d.viewer.reader import layer_name
 from napari_gem3d.viewer.run import Run
 from napari_gem3d.viewer.session import Journal, SavedMask, SavedRun, discard_session, lost_session
 
@@ -112,7 +112,8 @@ class Restore:
         wanted += [run.donor for run in journal.runs if run.donor is not None]
         for path in dict.fromkeys(path for path in wanted if path not in open_now):
             try:
-                found.scans.append(read_layer(path))
+                # It was a scan, whatever its voxels look like.
+                found.scans.append(image_layer(read_volume(path), layer_name(path)))
             except InputError:
                 found.missing.append(path.name)
         table = self._workbench.state.table

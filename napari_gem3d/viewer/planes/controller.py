@@ -58,6 +58,7 @@ class Planes:
         self.decorations: list[Callable[[Any, Any], Any]] = []
         self._dirty: dict[int, Layer] = {}
         self._refreshing = False
+        self._following = False
         self._pace = Pace(self._refresh)
         self._link(viewer)
         layers = viewer.layers.events
@@ -175,12 +176,12 @@ class Planes:
             return
         layers = [unwrapped(layer) for layer in self.viewer.layers if is_mirrored(layer)]
         active = unwrapped(self.viewer.layers.selection.active)
-        self._refreshing = True  # new copies are drawn by being new
+        self._refreshing = self._following = True  # new copies are drawn by being new
         try:
             for pane in self.panes:
                 pane.follow(layers, active)
         finally:
-            self._refreshing = False
+            self._refreshing = self._following = False
         self._on_focus()
 
     def _frame(self, model: Any) -> None:
@@ -213,6 +214,8 @@ class Planes:
 
     def _on_dims(self, model: Any, event: Any = None) -> None:
         """Follow a view's own sliders; an axis that has just been hidden is cut at the crosshair."""
+        if self._following and model is not self.viewer:
+            return  # its layers are arriving: napari puts it at their middle, but nobody has moved the crosshair
         dims = model.dims
         if getattr(event, "type", "") in ("order", "ndisplay"):
             if model is self.viewer:

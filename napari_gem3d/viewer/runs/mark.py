@@ -58,8 +58,9 @@ class SyntheticMark:
         self._overlays = []
         for model in self._planes.models:
             if _KEY not in model.canvas.overlays:
+                size = 14 if model is self._planes.viewer else 9
                 model.canvas.overlays[_KEY] = TextOverlay(
-                    position="top_left", font_size=14, color=_COLOUR, text="SYNTHETIC", visible=False
+                    position="top_left", font_size=size, color=_COLOUR, text="SYNTHETIC", visible=False
                 )
             self._overlays.append(model.canvas.overlays[_KEY])
         self._update()

@@ -162,3 +162,12 @@ def test_closed_panes_leave_no_trace(viewer, qapp) -> None:
     after = [len(viewer.layers[0].events.emitters[name].callbacks) for name in viewer.layers[0].events.emitters]
     assert after == before
     planes.close()
+
+
+def test_the_crosshair_stays_where_it_is_when_the_planes_open(viewer, qapp) -> None:
+    planes = Planes(viewer)
+    planes.look_at((18, 6, 11))  # not the middle, where napari puts new views
+    planes.open_panes()
+    assert planes.focus == (18, 6, 11)
+    np.testing.assert_array_equal(shown(viewer.layers["scan"]), viewer.layers["scan"].data[2])
+    planes.close()

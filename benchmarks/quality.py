@@ -24,7 +24,6 @@ from benchmarks.measure import pressed_to_volume
 from benchmarks.quality_table import (
     BASELINE,
     OURS,
-    Figure,
     by_patient,
     describe,
     flat,
@@ -37,6 +36,7 @@ from benchmarks.solvers import cases_of
 from napari_gem3d.bundle import load_bundle
 from napari_gem3d.bundle.store import find_bundle, read_plan
 from napari_gem3d.errors import InputError
+from napari_gem3d.evaluation.figures import Figure
 from napari_gem3d.evaluation.frechet import PLANES, frechet_distance, slice_features
 from napari_gem3d.evaluation.pairs import Pair, canonical
 from napari_gem3d.evaluation.report import EXTRACTOR, judge

@@ -4,34 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from benchmarks.report import table
+from napari_gem3d.evaluation.figures import Figure, table
 from napari_gem3d.evaluation.frechet import PLANES
 
 OURS, BASELINE = "GEM-3D", "Make-A-Volume"
 # Digits that are shown of each figure.
 _DIGITS = {"ms_ssim": 3, "psnr": 1}
 _TITLES = {"ms_ssim": "MS-SSIM", "psnr": "PSNR dB"}
-
-
-class Figure(NamedTuple):
-    """A mean over seeds and its standard deviation over them; None from one seed."""
-
-    mean: float
-    deviation: float | None
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Figure:
-        """From a value a seed."""
-        return cls(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
-
-    def text(self, digits: int = 2) -> str:
-        """Such as "0.796 ± 0.003"."""
-        spread = "" if self.deviation is None else f" ± {self.deviation:.{digits}f}"
-        return f"{self.mean:.{digits}f}{spread}"
 
 
 def flat(judged: Mapping[str, Any]) -> dict[str, float]:

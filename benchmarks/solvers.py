@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.plot import Panel, draw_panels
-from benchmarks.report import replace_section, table
+from benchmarks.report import replace_section
+from napari_gem3d.evaluation.figures import table
 from napari_gem3d.evaluation.frechet import PLANES, frechet_distance, slice_features
 from napari_gem3d.evaluation.pairs import upright
 from napari_gem3d.evaluation.similarity import in_real_units, ms_ssim

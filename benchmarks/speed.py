@@ -17,8 +17,9 @@ from typing import Any
 from benchmarks.cases import make_job
 from benchmarks.measure import command_to_first_slices, in_a_process, timed_run
 from benchmarks.published import published_volume
-from benchmarks.report import machine, publish, table
+from benchmarks.report import machine, publish
 from napari_gem3d.bundle import ModelBundle, load_bundle
+from napari_gem3d.evaluation.figures import table
 
 SLICES = (16, 46, 76, 136)
 SIZES = ((96, 96), (192, 160), (256, 256))

@@ -23,11 +23,12 @@ import torch
 
 from benchmarks.cases import write_cache
 from benchmarks.measure import in_a_process, peak_mb
-from benchmarks.report import machine, publish, table
+from benchmarks.report import machine, publish
 from benchmarks.training_steps import PARTS, WindowStep, time_loop
 from napari_gem3d.bundle import ModelBundle, load_bundle, save_bundle
 from napari_gem3d.bundle.conditioning import condition_channels
 from napari_gem3d.device import choose_precision
+from napari_gem3d.evaluation.figures import table
 from napari_gem3d.networks import SliceUNet, VolumeUNet
 from napari_gem3d.training.config.loading import load_config
 from napari_gem3d.training.config.settings import StageSettings, TrainingConfig, VAESettings

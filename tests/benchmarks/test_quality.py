@@ -11,7 +11,6 @@ from benchmarks.quality import main
 from benchmarks.quality_table import (
     BASELINE,
     OURS,
-    Figure,
     by_patient,
     distance_table,
     fidelity_table,
@@ -19,6 +18,7 @@ from benchmarks.quality_table import (
     over_patients,
     targets,
 )
+from napari_gem3d.evaluation.figures import Figure
 from napari_gem3d.io import read_volume
 
 VOLUMES = {

@@ -9,9 +9,10 @@ import pytest
 from benchmarks.cases import make_job
 from benchmarks.measure import pressed_to_volume
 from benchmarks.published import published_volume, published_windows
-from benchmarks.report import replace_section, table
+from benchmarks.report import replace_section
 from benchmarks.speed import main
 from napari_gem3d.bundle import load_bundle
+from napari_gem3d.evaluation.figures import table
 
 
 @pytest.mark.parametrize(("slices", "start"), [(40, 20), (3, 1), (16, 0), (46, 45), (138, 1)])

@@ -27,6 +27,7 @@ FLOORS = (
     ("sampling", "doctor"),
     ("evaluation",),
     ("training", "viewer"),
+    ("cohorts", "downstream"),
     ("cli",),
 )
 

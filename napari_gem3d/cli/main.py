@@ -8,7 +8,21 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from napari_gem3d import __version__
-from napari_gem3d.cli import body, convert, demo, doctor, edit, evaluate, export, generate, mask, models, replay, view
+from napari_gem3d.cli import (
+    body,
+    convert,
+    demo,
+    doctor,
+    downstream,
+    edit,
+    evaluate,
+    export,
+    generate,
+    mask,
+    models,
+    replay,
+    view,
+)
 from napari_gem3d.cli.progress import INTERRUPTED
 from napari_gem3d.errors import InputError
 
@@ -23,6 +37,7 @@ COMMANDS = {
     "replay": replay,
     "export": export,
     "evaluate": evaluate,
+    "downstream": downstream,
     "convert": convert,
     "models": models,
     "doctor": doctor,

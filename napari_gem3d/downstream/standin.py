@@ -268,7 +268,7 @@ def _drawn(
 
 
 def _augmentation(settings: StandInSettings) -> Compose:
-    """A cheap form of what nnU-Net does to every sample: part, left for right, turns, noise, brightness, sharpness."""
+    """What varies every sample, after nnU-Net: part, side, turns, noise, shading, contrast, brightness, sharpness."""
     from monai import transforms
 
     both, image = ("image", "labels"), ("image",)
@@ -288,6 +288,8 @@ def _augmentation(settings: StandInSettings) -> Compose:
                 padding_mode="border",
             ),
             transforms.RandGaussianNoised(image, prob=0.15, std=0.1),
+            transforms.RandBiasFieldd(image, degree=2, coeff_range=(-0.3, 0.3), prob=0.3),
+            transforms.RandAdjustContrastd(image, prob=0.4, gamma=(0.6, 1.6), retain_stats=True),
             transforms.RandScaleIntensityd(image, factors=0.25, prob=0.3),
             transforms.RandShiftIntensityd(image, offsets=0.25, prob=0.3),
             transforms.RandGaussianSmoothd(

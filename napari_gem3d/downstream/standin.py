@@ -53,7 +53,7 @@ class StandInSettings:
 
     spacing: float = 2.0
     patch: tuple[int, int, int] = (96, 96, 96)
-    channels: tuple[int, ...] = (16, 32, 64, 128)
+    channels: tuple[int, ...] = (16, 32, 64, 128, 256)
     residual_units: int = 1
     steps: int = 800
     learning_rate: float = 2e-3

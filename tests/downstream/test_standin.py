@@ -60,7 +60,7 @@ def test_a_training_depends_on_seed_settings_and_data_alone(eggs, more_eggs, tmp
 
 
 def test_settings_that_do_not_fit_are_refused():
-    with pytest.raises(InputError, match=r"patch .* does not fit 4 levels; .* multiples of 8"):
+    with pytest.raises(InputError, match=r"patch .* does not fit 5 levels; .* multiples of 16 from 32 on"):
         StandInSettings(patch=(20, 24, 24))
     with pytest.raises(InputError, match="above 0"):
         StandInSettings(steps=0)

@@ -147,7 +147,7 @@ def check_apart(sets: Sequence[TrainingSet], test: TestSet) -> None:
 def write_json(content: object, path: Path) -> None:
     """Write plain data as JSON, whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> object:

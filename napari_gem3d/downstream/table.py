@@ -28,7 +28,8 @@ def summarise(results: Mapping[str, Any]) -> dict[str, Any]:
     -------
     dict
         By training set and metric: by region, and ``mean`` over the regions, the ``mean`` and ``deviation`` over the
-        runs, and ``delta``, the mean of ``mean`` less the reference's; and how many distances are undefined.
+        runs, and ``delta``, the mean of ``mean`` less the reference's; and how many distances are undefined. A figure
+        of which there is none is None.
     """
     reference: dict[str, float] = {}
     found: dict[str, Any] = {}
@@ -38,8 +39,11 @@ def summarise(results: Mapping[str, Any]) -> dict[str, Any]:
         for metric in METRICS:
             figures = over_runs(runs, metric)
             reference.setdefault(metric, figures["mean"].mean)
-            found[name][metric] = {region: figure._asdict() for region, figure in figures.items()}
-            found[name][metric]["delta"] = figures["mean"].mean - reference[metric]
+            entries: dict[str, Any] = {
+                region: {key: _known(value) for key, value in figure._asdict().items()}
+                for region, figure in figures.items()
+            }
+            found[name][metric] = entries | {"delta": _known(figures["mean"].mean - reference[metric])}
         found[name]["hd95_undefined"], found[name]["hd95_of"] = undefined(runs)
     return found
 
@@ -66,12 +70,15 @@ def _row(name: str, results: Mapping[str, Any], regions: Sequence[str]) -> list[
     for metric in METRICS:
         found, scale = results["summary"][name][metric], _SCALE[metric]
         for key in [*regions, "mean"]:
-            figure = Figure(**found[key])
-            spread = None if figure.deviation is None else figure.deviation * scale
-            row.append("–" if math.isnan(figure.mean) else Figure(figure.mean * scale, spread).text(1))
+            mean, spread = (None if value is None else value * scale for value in found[key].values())
+            row.append("–" if mean is None else Figure(mean, spread).text(1))
         reference = name == next(iter(results["summary"]))
-        row.append("" if reference else "–" if math.isnan(found["delta"]) else f"{found['delta'] * scale:+.1f}")
+        row.append("" if reference else "–" if found["delta"] is None else f"{found['delta'] * scale:+.1f}")
     return row
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
 
 
 def _caption(results: Mapping[str, Any]) -> str:

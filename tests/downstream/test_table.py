@@ -46,5 +46,7 @@ def test_a_region_nobody_found_has_no_distance(results):
     for run in results["sets"]["re-sampled"]["runs"].values():
         for case in run.values():
             case["ET"]["hd95"] = None
-    text = describe({**results, "summary": summarise(results)})
-    assert text.splitlines()[3].split("|")[8].strip() == "–"
+    summary = summarise(results)
+    assert summary["re-sampled"]["hd95"]["ET"]["mean"] is None and summary["re-sampled"]["hd95"]["delta"] is None
+    row = [cell.strip() for cell in describe({**results, "summary": summary}).splitlines()[3].split("|")]
+    assert row[7:11] == ["4.0 ± 0.0", "–", "–", "–"]

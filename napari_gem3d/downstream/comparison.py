@@ -36,6 +36,9 @@ class Segmenter(Protocol):
     def predict(self, training: TrainingSet, test: TestSet, seed: int, folder: Path, say: Say) -> dict[str, Path]:
         """Train where that is not done, and give the label map of every test case, on its scan's own grid."""
 
+    def summary(self, folder: Path) -> dict[str, dict[str, float | None]]:
+        """What the segmenter says itself of a training's predictions: Dice by case and label; empty if nothing."""
+
 
 def compare(
     folders: Mapping[str, Path],
@@ -88,6 +91,7 @@ def compare(
     check_apart(sets, tested)
     regions = regions or choose_regions(sets[0].dataset.labels)
     runs: dict[str, dict[str, Any]] = {training.name: {} for training in sets}
+    own: dict[str, dict[str, Any]] = {training.name: {} for training in sets}
     results: dict[str, Any] = {}
     # Run by run, so that what is there after an interrupt has all sets.
     for seed in seeds:
@@ -95,12 +99,17 @@ def compare(
             folder = out / segmenter.key / training.name / f"run-{seed}"
             predictions = segmenter.predict(training, tested, seed, folder, say)
             runs[training.name][str(seed)] = score(tested, predictions, regions, folder / "scores.json")
+            own[training.name][str(seed)] = segmenter.summary(folder)
         results = {
             "segmenter": segmenter.description,
             "seeds": [int(run) for run in runs[sets[0].name]],
             "test_cases": [case.name for case in tested.cases],
             "regions": {name: list(values) for name, values in regions.items()},
-            "sets": {one.name: {"scans": len(one.cases), "runs": runs[one.name]} for one in sets},
+            "labels": dict(sets[0].dataset.labels),
+            "sets": {
+                one.name: {"scans": len(one.cases), "runs": runs[one.name], "own_summary": own[one.name]}
+                for one in sets
+            },
         }
         results["summary"] = summarise(results)
         _write(results, out)

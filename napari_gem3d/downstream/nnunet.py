@@ -6,6 +6,7 @@ for each training. A step that is done is not done again; a training that was st
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -154,6 +155,10 @@ class NnUNet:
             write_json(test.content, done)
         return {case.name: made / f"{case.name}{ending}" for case in test.cases}
 
+    def summary(self, folder: Path) -> dict[str, dict[str, float | None]]:
+        """nnU-Net's own Dice of a training's predictions, see `read_summary`."""
+        return read_summary(folder / "predictions" / "summary.json")
+
     def prepare(self, training: TrainingSet, test: TestSet, say: Say) -> int:
         """Make nnU-Net's raw dataset of links, verify, plan and preprocess it where that is not done.
 
@@ -241,13 +246,13 @@ class _Run:
             )
 
 
-def read_summary(path: Path) -> dict[str, dict[int, float]]:
+def read_summary(path: Path) -> dict[str, dict[str, float | None]]:
     """Read nnU-Net's ``summary.json``.
 
     Returns
     -------
     dict
-        Dice by label value of every case; NaN where neither the prediction nor the segmentation has the label.
+        Dice by label value of every case; None where neither the prediction nor the segmentation has the label.
 
     Raises
     ------
@@ -258,12 +263,16 @@ def read_summary(path: Path) -> dict[str, dict[int, float]]:
     try:
         return {
             _stem(Path(case["reference_file"])): {
-                int(label): float(found["Dice"]) for label, found in case["metrics"].items()
+                label: _known(float(found["Dice"])) for label, found in case["metrics"].items()
             }
             for case in content["metric_per_case"]
         }
     except (TypeError, KeyError, ValueError) as error:
         raise InputError(f"{path} is no summary of nnU-Net v2; evaluate the predictions again.") from error
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _write_raw(training: TrainingSet, raw: Path, ending: str) -> None:

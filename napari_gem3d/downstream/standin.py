@@ -152,6 +152,10 @@ class StandIn:
                 write_json(scans, done)
         return {case.name: made / f"{case.name}.nii.gz" for case in test.cases}
 
+    def summary(self, folder: Path) -> dict[str, dict[str, float | None]]:
+        """Nothing: the stand-in does not judge itself."""
+        return {}
+
     def _trained(self, training: TrainingSet, seed: int, folder: Path, say: Say) -> nn.Module:
         """The network of a training, from its folder if it is there."""
         weights, record = folder / "network.safetensors", folder / "training.json"

@@ -55,14 +55,15 @@ def describe(results: Mapping[str, Any]) -> str:
     for metric in METRICS:
         header += [f"{_TITLES[metric]} {name}" for name in [*regions, "mean"]] + [f"Δ {_TITLES[metric]}"]
     rows = [_row(name, results, regions) for name in summary]
-    return "\n\n".join(
-        [
-            table(header, rows),
-            _caption(results),
-            "Dice % of each test patient, mean over the runs:",
-            _by_patient(results),
-        ]
-    )
+    parts = [
+        table(header, rows),
+        _caption(results),
+        "Dice % of each test patient, mean over the runs:",
+        _by_patient(results),
+    ]
+    if any(any(entry["own_summary"].values()) for entry in results["sets"].values()):
+        parts += ["Dice % by label, as the segmenter's own summary has it:", _own_summary(results)]
+    return "\n\n".join(parts)
 
 
 def _row(name: str, results: Mapping[str, Any], regions: Sequence[str]) -> list[str]:
@@ -110,3 +111,16 @@ def _by_patient(results: Mapping[str, Any]) -> str:
             row.append(" / ".join(f"{100 * value:.1f}" for value in values))
         rows.append(row)
     return table(["patient", *(f"{name}: {' / '.join(regions)}" for name in results["sets"])], rows)
+
+
+def _own_summary(results: Mapping[str, Any]) -> str:
+    """Mean over patients and runs; a patient who has a label neither in truth nor in prediction is left out."""
+    rows = []
+    for name, entry in results["sets"].items():
+        row = [name]
+        for value in results["labels"].values():
+            found = [case[str(value)] for run in entry["own_summary"].values() for case in run.values()]
+            known = [dice for dice in found if dice is not None]
+            row.append(f"{100 * np.mean(known):.1f}" if known else "–")
+        rows.append(row)
+    return table(["training data", *results["labels"]], rows)

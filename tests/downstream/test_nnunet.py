@@ -56,7 +56,11 @@ RECORDED = textwrap.dedent(
 
     def evaluate():
         log("evaluate")
-        (pathlib.Path(sys.argv[2]) / "summary.json").write_text("{}")
+        cases = [
+            {"reference_file": str(path), "metrics": {str(value): {"Dice": 0.9} for value in (1, 2, 3)}}
+            for path in pathlib.Path(sys.argv[1]).iterdir()
+        ]
+        (pathlib.Path(sys.argv[2]) / "summary.json").write_text(json.dumps({"metric_per_case": cases}))
     """
 )
 
@@ -100,6 +104,8 @@ def test_every_step_is_launched_once(eggs, more_eggs, tmp_path, recorder):
     results = run()
     assert names(recorder()) == ["plan", "train", "predict", "evaluate"] * 2
     assert results["summary"]["re-sampled"]["dice"]["mean"]["mean"] == 1
+    assert results["sets"]["re-sampled"]["own_summary"]["1"]["egg7"] == {"1": 0.9, "2": 0.9, "3": 0.9}
+    assert "| re-sampled | 90.0 | 90.0 | 90.0 |" in (out / "table.md").read_text(encoding="utf-8")
     raw = out / "nnunet" / "nnUNet_raw"
     assert sorted(path.name for path in raw.iterdir()) == ["Dataset701_real", "Dataset702_re-sampled"]
     assert recorder()[1][1:4] == ["701", "3d_fullres", "all"] and "--c" in recorder()[1]
@@ -155,7 +161,7 @@ def test_the_summary_of_nnunet_agrees_with_our_dice(eggs, tmp_path):
         write_volume(shifted, predicted / f"egg{number}.nii.gz")
         single = {str(value): (value,) for value in (1, 2, 3)}
         found = compare_regions(labels.voxels, shifted.voxels, labels.spacing, single)
-        expected[f"egg{number}"] = {value: found[str(value)]["dice"] for value in (1, 2, 3)}
+        expected[f"egg{number}"] = {value: found[value]["dice"] for value in "123"}
     arguments = (str(eggs / "labelsTs"), str(predicted), str(tmp_path / "summary.json"), SimpleITKIO())
     # Its pool of processes is spawned, which takes seconds; one process is enough.
     evaluation.compute_metrics_on_folder(*arguments, ".nii.gz", [1, 2, 3], num_processes=1)

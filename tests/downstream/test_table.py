@@ -15,9 +15,18 @@ def results():
         "seeds": [1, 2],
         "test_cases": ["a", "b"],
         "regions": {"WT": [1, 2, 3], "ET": [3]},
+        "labels": {"edema": 1, "enhancing": 3},
         "sets": {
-            "real": {"scans": 30, "runs": {"1": scores(0.8, 0.6, 6.0), "2": scores(0.9, 0.5, 8.0)}},
-            "re-sampled": {"scans": 60, "runs": {"1": scores(0.7, 0.5, None), "2": scores(0.7, 0.5, 12.0)}},
+            "real": {
+                "scans": 30,
+                "runs": {"1": scores(0.8, 0.6, 6.0), "2": scores(0.9, 0.5, 8.0)},
+                "own_summary": {"1": {}, "2": {}},
+            },
+            "re-sampled": {
+                "scans": 60,
+                "runs": {"1": scores(0.7, 0.5, None), "2": scores(0.7, 0.5, 12.0)},
+                "own_summary": {"1": {}, "2": {}},
+            },
         },
     }
     return {**found, "summary": summarise(found)}
@@ -50,3 +59,10 @@ def test_a_region_nobody_found_has_no_distance(results):
     assert summary["re-sampled"]["hd95"]["ET"]["mean"] is None and summary["re-sampled"]["hd95"]["delta"] is None
     row = [cell.strip() for cell in describe({**results, "summary": summary}).splitlines()[3].split("|")]
     assert row[7:11] == ["4.0 ± 0.0", "–", "–", "–"]
+
+
+def test_what_nnunet_says_itself_is_told(results):
+    assert "own summary" not in describe(results)
+    for entry in results["sets"].values():
+        entry["own_summary"]["1"] = {"a": {"1": 0.5, "3": None}, "b": {"1": 0.7, "3": None}}
+    assert describe(results).endswith("| real | 60.0 | – |\n| re-sampled | 60.0 | – |")

@@ -37,10 +37,10 @@ from napari_gem3d.bundle import load_bundle
 from napari_gem3d.bundle.store import find_bundle, read_plan
 from napari_gem3d.errors import InputError
 from napari_gem3d.evaluation.figures import Figure
+from napari_gem3d.evaluation.frame import in_real_units
 from napari_gem3d.evaluation.frechet import PLANES, frechet_distance, slice_features
 from napari_gem3d.evaluation.pairs import Pair, canonical
 from napari_gem3d.evaluation.report import EXTRACTOR, judge
-from napari_gem3d.evaluation.similarity import in_real_units
 from napari_gem3d.io import read_label_map, read_volume, replacing, sha256
 from napari_gem3d.labels import LabelTable
 from napari_gem3d.pictures import Row, planes_in_rows

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from benchmarks.plot import Panel, draw_panels
 from benchmarks.report import replace_section
 from napari_gem3d.evaluation.figures import table
+from napari_gem3d.evaluation.frame import in_real_units
 from napari_gem3d.evaluation.frechet import PLANES, frechet_distance, slice_features
 from napari_gem3d.evaluation.pairs import upright
-from napari_gem3d.evaluation.similarity import in_real_units, ms_ssim
+from napari_gem3d.evaluation.similarity import ms_ssim
 from napari_gem3d.io import read_volume
 from napari_gem3d.sampling.recipe import make_recipe
 from napari_gem3d.sampling.results import run_recipe

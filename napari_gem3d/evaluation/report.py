@@ -14,6 +14,7 @@ from napari_gem3d import __version__
 from napari_gem3d.bundle import load_bundle
 from napari_gem3d.errors import InputError
 from napari_gem3d.evaluation.contrast import label_intensities
+from napari_gem3d.evaluation.frame import in_real_units
 from napari_gem3d.evaluation.frechet import PLANES, frechet_distance, slice_features
 from napari_gem3d.evaluation.memorisation.audit import Audit, Say, audit
 from napari_gem3d.evaluation.memorisation.latents import Latents
@@ -22,7 +23,7 @@ from napari_gem3d.evaluation.memorisation.pixels import Pixels
 from napari_gem3d.evaluation.memorisation.space import Space
 from napari_gem3d.evaluation.page import page
 from napari_gem3d.evaluation.pairs import Pair, find_pairs, read_all, scans
-from napari_gem3d.evaluation.similarity import in_real_units, ms_ssim, psnr
+from napari_gem3d.evaluation.similarity import likeness
 from napari_gem3d.evaluation.texture import sharpness, step_ratio
 from napari_gem3d.io import replacing
 
@@ -47,7 +48,7 @@ def judge(pair: Pair) -> dict[str, Any]:
     """
     real, made, labels = pair.read()
     inside = in_real_units(real, made)
-    found: dict[str, Any] = {"case": pair.case, "ms_ssim": ms_ssim(real, made), "psnr": psnr(real, made)}
+    found: dict[str, Any] = {"case": pair.case, **likeness(*inside)}
     found |= {f"step_{plane}": step_ratio(*inside, axis=axis) for plane, axis in PLANES.items()}
     found["sharpness"] = sharpness(*inside)
     if labels is not None:

@@ -61,7 +61,7 @@ def test_steps_of_a_ramp_are_its_slope_along_each_axis() -> None:
 
 
 def test_psnr_of_a_known_error() -> None:
-    real = np.full((4, 4, 4), 10.0)
+    real = np.ones((4, 4, 4), np.float32)
     assert psnr(real, real * 0.9) == pytest.approx(20)
 
 

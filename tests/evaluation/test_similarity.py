@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.evaluation.similarity import in_real_units, ms_ssim
+from napari_gem3d.evaluation.frame import in_real_units
+from napari_gem3d.evaluation.similarity import ms_ssim
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from napari_gem3d.labels import LabelMap
 from napari_gem3d.masks.editor import MaskEditor
 from napari_gem3d.masks.operations import Described, Flip, Operation, Rotate, Selection, Translate
 from napari_gem3d.masks.result import MaskResult
-from napari_gem3d.masks.scene import Body, Scene
+from napari_gem3d.masks.scene import Body, Scene, with_body
 
 Probability = Annotated[FiniteFloat, Field(ge=0, le=1)]
 Degrees = Annotated[FiniteFloat, Field(ge=0, le=180)]
@@ -94,14 +94,15 @@ def augment_mask(
     seed
         Decides the draw; or a generator, from which it is taken.
     select, body, host
-        As for `transform_mask`; the brain's policy needs a body label or `body`. The abdomen's has no use for them.
+        As for `transform_mask`; the brain's policy needs a body label or `body`. For the abdomen's, `body` completes a
+        map that shows no body (`result.source`), so that the body turns with the organs; the others have no use.
 
     Returns
     -------
     MaskResult
-        Its `operations` are what was drawn: given to `transform_mask` with `result.select`, they make the same map
-        again. Nothing changes, and a note says so, if there is no lesion, every probability said no, or ten draws
-        in a row would have lost too much of the lesion.
+        Its `operations` are what was drawn: given to `transform_mask` with `result.source` and `result.select`, they
+        make the same map again. Nothing changes, and a note says so, if there is no lesion, every probability said
+        no, or ten draws in a row would have lost too much of the lesion.
 
     Raises
     ------
@@ -111,7 +112,8 @@ def augment_mask(
     if isinstance(policy, str):
         policy = policy_from_json({"name": policy})
     if isinstance(policy, AbdomenPolicy):
-        return draw_variant(MaskEditor(labels, select=Selection(everything=True)), policy, seed=seed)
+        whole = labels if body is None else with_body(labels, body)
+        return draw_variant(MaskEditor(whole, select=Selection(everything=True)), policy, seed=seed)
     return draw_variant(MaskEditor(labels, select=select, body=body, host=host), policy, seed=seed)
 
 

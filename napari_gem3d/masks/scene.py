@@ -40,6 +40,8 @@ class Scene:
         (Z, Y, X) where the lesion may be; None if only the field of view limits it.
     free
         Values of `base` that the lesion may cover.
+    confined
+        Whether the lesion is cut at the body; not so where the body itself is part of what moves.
     lost
         Number of voxels of each label that were cut off so far.
     outside, covered
@@ -54,6 +56,7 @@ class Scene:
     patch: Patch
     body: NDArray[np.bool_] | None
     free: tuple[int, ...]
+    confined: bool = True
     lost: dict[int, int] = field(default_factory=dict)
     outside: int = 0
     covered: dict[int, int] = field(default_factory=dict)
@@ -99,7 +102,7 @@ class Scene:
             raise InputError(f"{what} leaves nothing of the lesion; choose a smaller value, or remove the lesion.")
         outer, inner = patch.overlap()
         under = self.base[outer]
-        inside = np.ones(under.shape, bool) if self.body is None else self.body[outer]
+        inside = self.body[outer] if self.confined and self.body is not None else np.ones(under.shape, bool)
         allowed = np.zeros(patch.voxels.shape, bool)
         allowed[inner] = inside & np.isin(under, self.free)
         kept = replace(patch, voxels=np.where(allowed, patch.voxels, 0).astype(patch.voxels.dtype))
@@ -166,7 +169,7 @@ def open_scene(labels: LabelMap, select: Selection, body: Body | None, host: Seq
     if select.everything:
         patch = Patch(labels.voxels, (0, 0, 0), labels.grid)
         inside = labels.voxels != 0 if has_body else None
-        return Scene(labels, table, np.zeros_like(labels.voxels), patch, inside, (0,))
+        return Scene(labels, table, np.zeros_like(labels.voxels), patch, inside, (0,), confined=False)
     lesion, box = select_lesion(labels, table, select)
     fill = hosts[0] if hosts else own.value if has_body and own is not None else 0
     base = labels.voxels.copy()
@@ -181,6 +184,28 @@ def open_scene(labels: LabelMap, select: Selection, body: Body | None, host: Seq
             return Scene(labels, table, base, patch, None, tuple(free))
         inside |= _body_of(body, labels)
     return Scene(labels, table, base, patch, inside, tuple(free))
+
+
+def with_body(labels: LabelMap, body: Body) -> LabelMap:
+    """A map completed by the body wherever no other label is; as it is if it shows a body or its table names none.
+
+    Parameters
+    ----------
+    labels
+        (Z, Y, X) with their table.
+    body
+        The patient's scan, whose foreground is the body, or a (Z, Y, X) array on the map's grid.
+
+    Raises
+    ------
+    InputError
+        If the scan does not overlap the map, or the array has another shape.
+    """
+    own = None if labels.table is None else labels.table.body
+    if own is None or (labels.voxels == own.value).any():
+        return labels
+    bare = (labels.voxels == 0) & _body_of(body, labels)
+    return labels.with_voxels(np.where(bare, own.value, labels.voxels).astype(labels.voxels.dtype))
 
 
 def find_label(table: LabelTable, key: str | int) -> Label:

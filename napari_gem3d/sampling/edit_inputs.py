@@ -14,9 +14,9 @@ from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.preprocessing import Intensities, body_label, fit_intensities, prepare_labels
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
-from napari_gem3d.io import read_label_map, read_volume
+from napari_gem3d.io import read_label_map
 from napari_gem3d.labels import LabelMap
-from napari_gem3d.sampling.inputs import Inputs, check_modality, own_case
+from napari_gem3d.sampling.inputs import Inputs, own_case, read_scan
 from napari_gem3d.volume import Volume
 
 LARGEST_MARGIN_MM = 50.0
@@ -78,8 +78,7 @@ def read_edit_inputs(
     """
     if not 0 < margin_mm <= LARGEST_MARGIN_MM:
         raise InputError(f"A margin of {margin_mm} mm is not possible; choose more than 0, up to {LARGEST_MARGIN_MM}.")
-    scan = read_volume(image)
-    check_modality(plan, scan)
+    scan = read_scan(plan, image)
     inside = foreground(scan)
     was, shall = _aligned_maps(plan, scan, inside, before, after)
     case, case_before = prepare_labels(plan, shall), prepare_labels(plan, was)
@@ -89,8 +88,7 @@ def read_edit_inputs(
             f"{after} differs from {before} in too little for the model {plan.name}, whose voxels are larger; "
             "change more."
         )
-    other = scan if informed is None else read_volume(informed)
-    check_modality(plan, other)
+    other = scan if informed is None else read_scan(plan, informed)
     other_inside = inside if informed is None else foreground(other)
     return EditInputs(
         mask=shall,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -93,24 +93,23 @@ def read_inputs(
     """
     labels = read_label_map(mask)
     if informed is None:
-        shown = None if body is None else _shown(body, mask, labels)
+        shown = None if body is None else _shown(plan, body, mask, labels)
         case = prepare_labels(plan, labels, shown)
         scan = _stand_in(plan, case) if shown is None else shown
         inside = foreground(scan)
         return Inputs(labels, case, scan, inside, own_case(plan, scan, inside), shown is not None, drawn=True)
     if is_slice(informed):
         return _with_picture(plan, labels, mask, informed, body, pixel_mm, position)
-    scan = read_volume(informed)
-    check_modality(plan, scan)
-    shown = None if body is None else _shown(body, mask, labels, scan if same_patient else None)
+    scan = read_scan(plan, informed)
+    shown = None if body is None else _shown(plan, body, mask, labels, scan if same_patient else None)
     case = prepare_labels(plan, labels, shown)
     inside = foreground(scan)
     return Inputs(labels, case, scan, inside, own_case(plan, scan, inside), same_patient)
 
 
-def _shown(body: Path, mask: Path, labels: LabelMap, scan: Volume | None = None) -> Volume:
+def _shown(plan: Plan, body: Path, mask: Path, labels: LabelMap, scan: Volume | None = None) -> Volume:
     """The scan that shows the body, which is `scan` if that is read already."""
-    shown = read_volume(body) if scan is None else scan
+    shown = said_by_plan(plan, read_volume(body)) if scan is None else scan
     if not shown.grid.overlaps(labels.grid):
         raise InputError(
             f"The body's scan {body} does not overlap the label map {mask} in the patient's space; "
@@ -137,10 +136,11 @@ def _with_picture(
     pixel_mm: float | None,
     position: float,
 ) -> Inputs:
-    shown = None if body is None else _shown(body, mask, labels)
+    shown = None if body is None else _shown(plan, body, mask, labels)
     case = prepare_labels(plan, labels, shown)
     scan = read_slice(picture, pixel_mm)
     check_modality(plan, scan)
+    scan = said_by_plan(plan, scan)
     if plan.intensity.kind == "window" and scan.voxels.dtype == np.uint8:
         raise InputError(f"{picture} has grey values, not HU; give a NIfTI or DICOM slice to a model of CT.")
     inside = foreground(scan)
@@ -152,6 +152,20 @@ def _with_picture(
         fitted = length / float(np.ptp(np.flatnonzero(inside.any(axis=(0, 2)))) + 1)
         return _with_picture(plan, labels, mask, picture, body, fitted, position)
     return Inputs(labels, case, scan, inside, own_case(plan, scan, inside), same_patient=False)
+
+
+def read_scan(plan: Plan, path: Path) -> Volume:
+    """Read a scan of the plan's modality; InputError if it cannot be read or the model draws another kind."""
+    scan = read_volume(path)
+    check_modality(plan, scan)
+    return said_by_plan(plan, scan)
+
+
+def said_by_plan(plan: Plan, scan: Volume) -> Volume:
+    """A scan of which nothing says what it is (NIfTI, NRRD), taken for what the model draws, as in training."""
+    if scan.modality or (plan.modality == "MR" and is_ct(scan)):
+        return scan
+    return replace(scan, modality=plan.modality)
 
 
 def check_modality(plan: Plan, scan: Volume) -> None:

@@ -86,6 +86,25 @@ def test_the_abdomen_turns_as_a_whole(head):
     assert not np.array_equal(result.labels.voxels, head.voxels)
 
 
+def test_the_body_of_a_scan_turns_with_the_abdomen(head):
+    # AbdomenCT and the like label organs only: left as it was, the body would be that of the patient not turned. A box,
+    # unlike a ball, shows whether what turns is cut at the body as it was.
+    bare = head.with_voxels(np.where(head.voxels == 4, 0, head.voxels).astype(np.uint8))
+    box = np.zeros(head.shape, bool)
+    box[7:-7, 12:-12, 12:-12] = True
+    policy = AbdomenPolicy(max_degrees=8)
+    result = augment_mask(bare, policy, seed=5, body=box)
+    np.testing.assert_array_equal(result.source.voxels > 0, box | (bare.voxels > 0))
+    turned = transform_mask(result.source, result.operations, select=result.select)
+    np.testing.assert_array_equal(turned.labels.voxels, result.labels.voxels)
+    assert ((result.labels.voxels > 0) != (result.source.voxels > 0)).sum() > 0.02 * box.sum()
+    assert result.lost_share == 0 and result.notes == ()
+    for value in (1, 2, 4, 5):
+        assert result.after[value] == pytest.approx(result.before[value], rel=0.01)
+    named = augment_mask(head, policy, seed=5, body=box)
+    np.testing.assert_array_equal(named.labels.voxels, augment_mask(head, policy, seed=5).labels.voxels)
+
+
 def test_policies_are_read_and_refused(head):
     assert policy_from_json({"name": "brain", "max_mm": 3}) == BrainPolicy(max_mm=3)
     for fields in ({"name": "knee"}, {"name": "brain", "max_mm": -1}, {"name": "abdomen", "max_mm": 1}):

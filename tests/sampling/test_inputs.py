@@ -1,5 +1,6 @@
 """Which slice informs the generation, where it stands, and how it is cut."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,17 @@ import pytest
 
 from napari_gem3d import Grid, InputError, LabelMap, Volume, read_volume, resample, write_volume
 from napari_gem3d.bundle import load_bundle
-from napari_gem3d.bundle.plan import Plan
-from napari_gem3d.sampling.inputs import Inputs, choose_slice, informed_picture, matching_start, read_inputs
+from napari_gem3d.bundle.plan import IntensityScheme, Plan
+from napari_gem3d.foreground import foreground
+from napari_gem3d.sampling.inputs import (
+    Inputs,
+    choose_slice,
+    informed_picture,
+    matching_start,
+    read_inputs,
+    read_scan,
+    said_by_plan,
+)
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +155,45 @@ def test_a_scan_of_another_modality_is_refused(read, tmp_path):
     write_volume(Volume(voxels, np.eye(4)), tmp_path / "ct.nii.gz")
     with pytest.raises(InputError, match=r"ct.nii.gz is CT, but the model tiny draws MR"):
         read(informed=tmp_path / "ct.nii.gz")
+
+
+@pytest.fixture
+def ct_plan(plan) -> Plan:
+    return plan.model_copy(update={"modality": "CT", "intensity": IntensityScheme(kind="window", low=-150, high=250)})
+
+
+def clipped_ct() -> Volume:
+    """Soft tissue and a lung in air, clipped to a window of HU as data sets often are: no value tells that it is CT."""
+    voxels = np.full((8, 40, 40), -150, np.int16)
+    voxels[:, 4:36, 4:36] = 40
+    voxels[:, 12:20, 12:20] = -150
+    return Volume(voxels, np.eye(4))
+
+
+def test_a_nifti_that_says_nothing_is_what_the_model_draws(ct_plan, plan, tmp_path):
+    write_volume(clipped_ct(), tmp_path / "clipped.nii.gz")
+    assert read_volume(tmp_path / "clipped.nii.gz").modality == ""
+    assert read_scan(ct_plan, tmp_path / "clipped.nii.gz").modality == "CT"
+    assert read_scan(plan, tmp_path / "clipped.nii.gz").modality == "MR"
+
+
+def test_what_a_scan_says_itself_is_not_said_anew(ct_plan, plan):
+    assert said_by_plan(ct_plan, replace(clipped_ct(), modality="MR")).modality == "MR"
+    air = clipped_ct().with_voxels(np.where(clipped_ct().voxels < 0, -1000, 40))
+    assert said_by_plan(plan, air).modality == ""
+
+
+def test_the_body_and_the_intensities_of_a_clipped_ct_are_those_of_training(ct_plan, tmp_path):
+    organ = np.zeros((8, 40, 40), np.uint8)
+    organ[2:6, 24:30, 24:30] = 1
+    scan, mask = tmp_path / "clipped.nii.gz", tmp_path / "organs.nii.gz"
+    write_volume(clipped_ct(), scan)
+    write_volume(LabelMap(organ, np.eye(4)), mask)
+    inputs = read_inputs(ct_plan, mask, scan, scan, same_patient=True)
+    # Training says CT when it reads the files: the whole field of view is then denser than air (-500 HU).
+    said = foreground(replace(clipped_ct(), modality="CT"))
+    np.testing.assert_array_equal(inputs.inside, said)
+    assert not np.array_equal(said, foreground(clipped_ct()))
+    assert (inputs.case.labels == 1).sum() == organ.sum()
+    _, intensities = informed_picture(ct_plan, inputs, 4)
+    assert (intensities.low, intensities.high) == (-150, 250)

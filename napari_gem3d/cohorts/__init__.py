@@ -1,0 +1,1 @@
+"""Whole datasets: every case a task, here, on several processes or on a cluster."""

@@ -1,0 +1,76 @@
+"""Many tasks: what goes wrong with one is told, and changes nothing for the others."""
+
+import os
+
+import pytest
+from chores import Chore, do, tries
+
+from napari_gem3d.cohorts.runner import run_tasks
+from napari_gem3d.errors import InputError
+
+KINDS = ("", "bad", "empty", "broken", "shaky", "")
+
+
+def chores(folder, kinds=KINDS):
+    return [Chore(f"case{number}", folder, how) for number, how in enumerate(kinds)]
+
+
+def statuses(outcomes):
+    return [outcome.status for outcome in outcomes]
+
+
+def test_one_bad_task_stops_nothing(tmp_path):
+    lines = []
+    outcomes = run_tasks(chores(tmp_path), do, say=lines.append)
+    assert statuses(outcomes) == ["made", "failed", "left out", "failed", "made", "made"]
+    assert [outcome.attempts for outcome in outcomes] == [1, 1, 1, 3, 3, 1]
+    assert outcomes[1].reason == "The scan is empty; give another." and not outcomes[1].details
+    assert outcomes[3].reason == "RuntimeError: the disk is full" and "second line" in outcomes[3].details
+    assert lines[1] == "[2/6] case1: failed: The scan is empty; give another."
+
+
+def test_what_is_there_is_not_done_again(tmp_path):
+    run_tasks(chores(tmp_path), do)
+    again = run_tasks(chores(tmp_path, [""] * 6), do)
+    assert statuses(again) == ["there", "made", "made", "made", "there", "there"]
+
+
+def test_an_interrupt_ends_with_what_has_ended(tmp_path):
+    outcomes = run_tasks(chores(tmp_path, ["", "bad", "interrupted", ""]), do)
+    assert statuses(outcomes) == ["made", "failed"]
+    assert not (tmp_path / "case3.txt").exists()
+
+
+def test_two_tasks_of_one_name_are_refused(tmp_path):
+    with pytest.raises(InputError, match="'case0'"):
+        run_tasks([*chores(tmp_path), *chores(tmp_path)], do)
+
+
+def test_workers_and_scheduler_are_refused_together(tmp_path):
+    with pytest.raises(InputError, match="not both"):
+        run_tasks(chores(tmp_path), do, workers=2, scheduler="tcp://10.0.0.1:8786")
+
+
+def test_no_tasks_is_no_work(tmp_path):
+    assert run_tasks([], do, workers=2) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+def test_lost_workers_and_their_tasks(tmp_path):
+    pytest.importorskip("distributed")
+    kinds = ["", "killed", "bad", "shaky", "deadly", "", ""]
+    outcomes = run_tasks(chores(tmp_path, kinds), do, workers=2, retries=2)
+    # A result that a lost worker had not handed over yet is asked for again: then its file is there.
+    done = ["made" if status == "there" else status for status in statuses(outcomes)]
+    assert done == ["made", "made", "failed", "made", "failed", "made", "made"]
+    assert tries(chores(tmp_path, kinds)[1]) >= 2
+    assert "3 workers were lost" in outcomes[4].reason
+    # Attempts whose outcomes were lost with a worker are made again, and not counted.
+    assert tries(chores(tmp_path, kinds)[3]) >= 3 and outcomes[3].worker.startswith("tcp://127.0.0.1:")
+
+
+def test_a_scheduler_that_is_not_there(tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("napari_gem3d.cohorts.cluster._TIMEOUT", 0.5)
+    with pytest.raises(InputError, match="does not answer"):
+        run_tasks(chores(tmp_path), do, scheduler="tcp://127.0.0.1:1")

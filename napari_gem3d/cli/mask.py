@@ -12,6 +12,7 @@ from napari_gem3d.cli.options import check_exist
 from napari_gem3d.errors import InputError
 
 if TYPE_CHECKING:
+    from napari_gem3d.bundle.plan import Plan
     from napari_gem3d.labels import LabelMap, LabelTable
     from napari_gem3d.masks import MaskResult, Operation, Selection
     from napari_gem3d.volume import Volume
@@ -110,11 +111,15 @@ def run(options: argparse.Namespace) -> int:
     if not options.steps:
         raise InputError("Nothing is said about what to do; give at least one step such as --translate.")
     from napari_gem3d.io import read_label_map, read_volume, write_volume
+    from napari_gem3d.sampling.inputs import said_by_plan
     from napari_gem3d.sampling.recipe import choose_seed, sidecar
 
     seed = choose_seed(options.seed)
+    plan = _plan(options.model)
+    table = None if plan is None else plan.labels
     body = None if options.body is None else read_volume(options.body)
-    table = _table(options.model)
+    if body is not None and plan is not None:
+        body = said_by_plan(plan, body)
     labels = _empty(body, table) if options.mask is None else read_label_map(options.mask, table)
     result = _changed(labels, body, options, seed)
     record = sidecar(options.out)
@@ -134,12 +139,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _table(model: str) -> LabelTable | None:
+def _plan(model: str) -> Plan | None:
     if model == "none":
         return None
     from napari_gem3d.bundle.store import find_bundle, read_plan
 
-    return read_plan(find_bundle(model)).labels
+    return read_plan(find_bundle(model))
 
 
 def _empty(scan: Volume | None, table: LabelTable | None) -> LabelMap:

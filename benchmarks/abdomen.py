@@ -104,20 +104,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     commands: dict[str, tuple[Any, ...]] = {
         "prepare": (training, "prepare", "--data", data, "--out", trained, "--config", "tiny", *settings),
         "train": (training, "all", "--data", data, "--out", trained, "--resume"),
-        "turn": (
-            program,
-            "mask",
-            "--mask",
-            labels,
-            "--body",
-            scan,
-            *of,
-            "--augment",
-            "abdomen",
-            *seed,
-            "--out",
-            turned,
-        ),
+        "turn": (program, "mask", "--mask", labels, "--body", scan, "--augment", "abdomen", *of, "--out", turned),
         "generate": (program, "generate", "--mask", turned, "--informed", scan, *of, "--out", made),
     }
     minutes = {}

@@ -77,6 +77,15 @@ class DataSettings(Settings):
     max_rotation_deg: float = Field(8.0, ge=0, description="Of random variants, in the plane.")
     max_scaling: float = Field(0.08, ge=0, lt=0.5, description="Of random variants, in the plane; 0.08 is ± 8 %.")
     max_elastic_mm: float = Field(0.0, ge=0, le=12, description="Of random variants: largest bend in the plane.")
+    max_tilt_deg: float = Field(
+        0.0,
+        ge=0,
+        le=45,
+        description="Of random variants, out of the plane (about both of its axes): slices that no patient has.",
+    )
+    max_slice_elastic_mm: float = Field(
+        0.0, ge=0, le=12, description="Of random variants: largest bend along the slices."
+    )
     max_gamma: float = Field(0.15, ge=0, lt=0.9, description="Contrast of random variants of MR; HU are left alone.")
 
     @model_validator(mode="after")
@@ -191,6 +200,12 @@ class DenoisingSettings(StageSettings):
         "last timestep then weighs nothing).",
     )
     min_snr_gamma: float = Field(5.0, gt=0, description="Signal-to-noise ratio at which min_snr cuts the weight.")
+    solver_steps: int = Field(
+        0,
+        ge=0,
+        description="Half of the timesteps are drawn from those alone that a solver of so many steps visits (4: 999, "
+        "749, 499 and 249), so that a network learns most where it will be asked; 0 for none of that.",
+    )
 
 
 class DiffusionSettings(DenoisingSettings):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.labels import LabelTable
@@ -45,8 +46,7 @@ def vary(
         How far rotation, scaling, bending and gamma go, and whether patients are mirrored.
     variant
         0 is the patient. 1 is the mirror image (left and right swapped, also in the names of labels), if patients are
-        mirrored. All others are rotated, scaled and bent at random in the plane, mirrored or not, and MR has another
-        contrast.
+        mirrored. All others are rotated, scaled and bent at random, mirrored or not, and MR has another contrast.
     rng
         Draws the parameters.
 
@@ -62,10 +62,8 @@ def vary(
         image, labels = image[..., ::-1], _swapped(plan.labels)[labels[..., ::-1]]
     if mirrored and variant == 1:
         return np.ascontiguousarray(image), np.ascontiguousarray(labels)
-    places, bends = _moved_places((*image.shape,), plan.spacing, settings, rng)
-    image, labels = _sampled(image, labels, places, bends)
-    if plan.background_outside_body:
-        image[labels == 0] = -1.0
+    matrix, bends = _moved_places((*image.shape,), plan.spacing, settings, rng)
+    image, labels = _sampled(image, labels, matrix, bends, plan.background_outside_body)
     if plan.modality == "MR":
         gamma = 1 + rng.uniform(-1, 1) * settings.max_gamma
         image = (np.clip((image + 1) / 2, 0, 1) ** gamma * 2 - 1).astype(np.float32)
@@ -87,20 +85,30 @@ def _moved_places(
 ) -> tuple[NDArray[np.float64], list[NDArray[np.float32]]]:
     """Where to look in the patient for each voxel of a variant.
 
-    Row and column (2, H, W) for every slice, and what is added to them, two (Z, H, W), if the patient is bent.
+    The linear map (3, 3) of voxels (Z, Y, X) about the centre, and what is added to it, (Z, H, W) along each axis, if
+    the patient is bent.
     """
-    angle = np.deg2rad(rng.uniform(-1, 1) * settings.max_rotation_deg)
+    angle = rng.uniform(-1, 1) * settings.max_rotation_deg
     scale = 1 + rng.uniform(-1, 1) * settings.max_scaling
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
-    # A rotation in mm: rows and columns may have other spacings.
-    matrix = turn * np.array(spacing[1:])[None, :] / np.array(spacing[1:])[:, None]
-    centre = (np.array(shape[1:]) - 1) / 2
-    index = np.indices(shape[1:]).reshape(2, -1) - centre[:, None]
-    places = (matrix @ index + centre[:, None]).reshape(2, *shape[1:])
-    if not settings.max_elastic_mm:
-        return places, []
-    reach = rng.uniform(0, 1) * settings.max_elastic_mm
-    return places, [_bend(shape, spacing, reach / spacing[axis], rng) for axis in (1, 2)]
+    # Drawn only if wanted, so that runs without have the variants that they always had.
+    tilts = [rng.uniform(-1, 1) * settings.max_tilt_deg for _ in range(2)] if settings.max_tilt_deg else [0.0, 0.0]
+    turn = Rotation.from_euler("xyz", [angle, *tilts], degrees=True).as_matrix()
+    turn[:, 1:] /= scale
+    # A rotation in mm: the axes may have other spacings.
+    matrix: NDArray[np.float64] = turn * np.array(spacing)[None, :] / np.array(spacing)[:, None]
+    reaches = [0.0, 0.0, 0.0]
+    if settings.max_elastic_mm:
+        reaches[1:] = [rng.uniform(0, 1) * settings.max_elastic_mm] * 2
+    if settings.max_slice_elastic_mm:
+        reaches[0] = rng.uniform(0, 1) * settings.max_slice_elastic_mm
+    if not any(reaches):
+        return matrix, []
+    bent = zip(reaches, spacing, strict=True)
+    return matrix, [_bend(shape, spacing, reach / length, rng) if reach else _straight(shape) for reach, length in bent]
+
+
+def _straight(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.broadcast_to(np.float32(0), shape)
 
 
 def _bend(
@@ -109,22 +117,42 @@ def _bend(
     """A smooth random field (Z, H, W) of at most `reach` voxels, also along the slices: a B-spline of random knots."""
     knots = [int(np.ceil(n * length / _KNOTS_MM)) + 3 for n, length in zip(shape, spacing, strict=True)]
     values = (reach * rng.uniform(-1, 1, knots)).astype(np.float32)
-    factors = [n / k for n, k in zip(shape, knots, strict=True)]
+    # Axis by axis, which is a hundred times as fast as in one call.
+    for axis, (length, count) in enumerate(zip(shape, knots, strict=True)):
+        values = np.moveaxis(np.tensordot(_spline(length, count), values, axes=(1, axis)), 0, axis)
+    return values
+
+
+def _spline(length: int, knots: int) -> NDArray[np.float32]:
+    """(length, knots): the values along an axis of cubic B-splines at its knots."""
     # Without the prefilter the knots are the spline's coefficients, which it never exceeds.
-    return ndimage.zoom(values, factors, order=3, mode="nearest", prefilter=False)
+    each = [
+        ndimage.zoom(one, length / knots, order=3, mode="nearest", prefilter=False)
+        for one in np.eye(knots, dtype=np.float32)
+    ]
+    return np.stack(each, axis=1)
 
 
 def _sampled(
     image: NDArray[np.float32],
     labels: NDArray[np.uint8],
-    places: NDArray[np.float64],
+    matrix: NDArray[np.float64],
     bends: Sequence[NDArray[np.float32]],
+    only_body: bool,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Image and labels at `places` + `bends`, slice by slice; background beyond the edges."""
-    out, moved = np.empty(image.shape, np.float32), np.empty(labels.shape, np.uint8)
+    """Image and labels at `matrix` about the centre + `bends`; background beyond the edges and, if so, the body."""
+    out, moved = np.full(image.shape, -1, np.float32), np.empty(labels.shape, np.uint8)
+    # Cubic: a linear interpolation would teach the networks blurred texture.
+    spline = ndimage.spline_filter(image, order=3, output=np.float32, mode="mirror")
+    middle = (np.array(image.shape) - 1) / 2
+    rows = np.indices(image.shape[1:]).astype(np.float64) - middle[1:, None, None]
     for z in range(len(image)):
-        where = places + np.stack([bend[z] for bend in bends]) if bends else places
-        # Cubic: a linear interpolation would teach the networks blurred texture.
-        out[z] = ndimage.map_coordinates(image[z], where, order=3, mode="constant", cval=-1.0)
-        moved[z] = ndimage.map_coordinates(labels[z], where, order=0, mode="constant", cval=0)
+        where = np.einsum("ij,jhw->ihw", matrix[:, 1:], rows) + (matrix[:, 0] * (z - middle[0]) + middle)[:, None, None]
+        if bends:
+            where += np.stack([bend[z] for bend in bends])
+        moved[z] = ndimage.map_coordinates(labels, where, order=0, mode="constant", cval=0)
+        shown = moved[z] > 0 if only_body else np.ones(moved[z].shape, bool)
+        out[z, shown] = ndimage.map_coordinates(
+            spline, where[:, shown], order=3, mode="constant", cval=-1.0, prefilter=False
+        )
     return np.clip(out, -1, 1, out=out), moved

@@ -48,7 +48,16 @@ _BYTES_A_VOXEL = 3
 _SECONDS_BETWEEN_LINES = 20.0
 _LISTED = 20
 # What of DataSettings decides the variants.
-_VARYING = {"variants", "mirror", "max_rotation_deg", "max_scaling", "max_elastic_mm", "max_gamma"}
+_VARYING = {
+    "variants",
+    "mirror",
+    "max_rotation_deg",
+    "max_tilt_deg",
+    "max_scaling",
+    "max_elastic_mm",
+    "max_slice_elastic_mm",
+    "max_gamma",
+}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,16 @@ import torch
 from torch import Tensor
 
 from napari_gem3d.bundle.plan import NoiseSchedule
+from napari_gem3d.sampling.solver import make_solver
 from napari_gem3d.training.config.settings import DenoisingSettings
+
+# Of the timesteps, if some are named: the others keep the network fit for any number of steps.
+_VISITED_SHARE = 0.5
+
+
+def visited_timesteps(schedule: NoiseSchedule, steps: int) -> tuple[int, ...]:
+    """The timesteps that DDIM and the multistep solvers visit with so many steps, falling; none for 0 steps."""
+    return make_solver(schedule, "ddim", steps).timesteps if steps else ()
 
 
 class TimestepDraw:
@@ -18,7 +27,8 @@ class TimestepDraw:
     schedule
         Its number of timesteps, T.
     settings
-        The weighting; ``min_snr`` draws equally and weighs the loss, see `loss_weights`.
+        The weighting; ``min_snr`` draws equally and weighs the loss, see `loss_weights`. ``solver_steps`` draws every
+        other timestep from those that a solver visits.
     """
 
     def __init__(self, schedule: NoiseSchedule, settings: DenoisingSettings) -> None:
@@ -26,9 +36,12 @@ class TimestepDraw:
         weights = 2 * self.count - np.arange(self.count)
         cumulative = np.cumsum(weights) / weights.sum()
         self._cumulative = cumulative if settings.timestep_weighting == "published" else None
+        self._visited = visited_timesteps(schedule, settings.solver_steps)
 
     def draw(self, rng: np.random.Generator) -> int:
         """Draw one timestep."""
+        if self._visited and rng.random() < _VISITED_SHARE:
+            return self._visited[int(rng.integers(len(self._visited)))]
         if self._cumulative is None:
             return int(rng.integers(self.count))
         return int(np.searchsorted(self._cumulative, rng.random(), side="right"))

@@ -115,8 +115,10 @@ def test_a_bend_reaches_as_far_as_set_without_folds(spacing: tuple[float, float,
     shape, reached = (24, 160, 128), 0.0
     still = np.indices(shape[1:]).reshape(2, 1, *shape[1:])
     for seed in range(5):
-        affine, bends = augmentation._moved_places(shape, spacing, settings, np.random.default_rng(seed))
-        places = affine[:, None] + np.stack(bends)
+        matrix, bends = augmentation._moved_places(shape, spacing, settings, np.random.default_rng(seed))
+        np.testing.assert_allclose(matrix, np.eye(3), atol=1e-12)
+        assert not bends[0].any()
+        places = still + np.stack(bends[1:])
         moved_mm = (places - still) * np.array(spacing[1:]).reshape(2, 1, 1, 1)
         reached = max(reached, np.abs(moved_mm).max())
         dy, dx = np.gradient(places[0], axis=(1, 2)), np.gradient(places[1], axis=(1, 2))
@@ -133,3 +135,48 @@ def test_a_bend_moves_image_and_labels_alike() -> None:
     assert (moved != labels).mean() > 0.005
     overlap = (bent > 0.02) & (moved > 0)
     assert overlap.sum() > 0.97 * (bent > 0.02).sum()
+
+
+def ball(spacing: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """A ball of 24 mm with a rod from front to back (along Y), image and labels (Z, 64, 64 mm of voxels)."""
+    shape = [round(64 / length) for length in spacing]
+    z, y, x = (np.indices(shape) - (np.array(shape) - 1).reshape(3, 1, 1, 1) / 2) * np.array(spacing).reshape(
+        3, 1, 1, 1
+    )
+    inside, rod = np.sqrt(z**2 + y**2 + x**2) < 24, np.hypot(z, x) < 5
+    image = np.where(inside, np.exp(-(z**2 + x**2) / 50) - 0.9, -1).astype(np.float32)
+    return image, (4 * inside - (inside & rod)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (2.0, 1.0, 0.8)])
+def test_a_tilt_turns_out_of_the_plane_in_millimetres(spacing: tuple[float, float, float]) -> None:
+    image, labels = ball(spacing)
+    settings, found = DataSettings(**{**STILL, "max_tilt_deg": 20.0}), []
+    plan = MR.model_copy(update={"spacing": spacing})
+    for seed in range(8):
+        tilted, moved = vary(image, labels, plan, settings, 2, np.random.default_rng(seed))
+        where = np.argwhere(moved == 3) * np.array(spacing)
+        _, vectors = np.linalg.eigh(np.cov(where.T))
+        along = vectors[:, 2] * np.sign(vectors[1, 2])
+        found.append(np.rad2deg(np.arctan2(along[0], along[1])))
+        assert (moved == 3).sum() == pytest.approx((labels == 3).sum(), rel=0.05)
+        # Bright where the rod is: image and labels turn alike.
+        assert tilted[moved == 3].mean() == pytest.approx(image[labels == 3].mean(), abs=0.03)
+    assert 8 < np.abs(found).max() <= 21 and min(found) < 0 < max(found)
+
+
+def test_a_bend_along_the_slices_reaches_as_far_as_set() -> None:
+    settings = DataSettings(**{**STILL, "max_slice_elastic_mm": 10.0})
+    reached = []
+    for seed in range(5):
+        _, bends = augmentation._moved_places((60, 64, 64), (2.0, 1.0, 1.0), settings, np.random.default_rng(seed))
+        assert not np.stack(bends[1:]).any()
+        reached.append(2.0 * np.abs(bends[0]).max())
+        # No slice passes another.
+        assert np.diff(np.arange(60)[:, None, None] + bends[0], axis=0).min() > 0
+    assert 2 < max(reached) <= 10
+    image, labels = ball((2.0, 1.0, 1.0))
+    plan = MR.model_copy(update={"spacing": (2.0, 1.0, 1.0)})
+    bent, moved = vary(image, labels, plan, settings, 2, np.random.default_rng(3))
+    assert (moved != labels).mean() > 0.005
+    assert bent[moved == 3].mean() == pytest.approx(image[labels == 3].mean(), abs=0.05)

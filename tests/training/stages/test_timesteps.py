@@ -6,8 +6,9 @@ import torch
 from diffusers import DDPMScheduler
 
 from napari_gem3d.bundle.plan import NoiseSchedule
+from napari_gem3d.sampling.solver import make_solver
 from napari_gem3d.training.config.settings import DenoisingSettings
-from napari_gem3d.training.stages.timesteps import TimestepDraw, loss_weights
+from napari_gem3d.training.stages.timesteps import TimestepDraw, loss_weights, visited_timesteps
 
 EPSILON = NoiseSchedule(prediction_type="epsilon", rescale_betas_zero_snr=False)
 V = NoiseSchedule()
@@ -74,3 +75,14 @@ def test_min_snr_is_right_without_signal_and_without_noise(
 @pytest.mark.parametrize("weighting", ["uniform", "published"])
 def test_other_errors_weigh_the_same(weighting: str) -> None:
     assert loss_weights(torch.rand(5), V, settings(weighting)).tolist() == [1.0] * 5
+
+
+def test_half_of_the_timesteps_are_those_that_a_solver_visits() -> None:
+    draw = TimestepDraw(V, DenoisingSettings(solver_steps=4))
+    rng = np.random.default_rng(0)
+    drawn = np.array([draw.draw(rng) for _ in range(20_000)])
+    visited = make_solver(V, "unipc", 4).timesteps
+    assert visited == visited_timesteps(V, 4) == (999, 749, 499, 249)
+    for timestep in visited:
+        assert (drawn == timestep).mean() == pytest.approx(1 / 8 + 1 / 2000, abs=0.01)
+    assert (~np.isin(drawn, visited)).mean() == pytest.approx(0.5, abs=0.02)

@@ -36,11 +36,12 @@ from benchmarks.solvers import cases_of
 from napari_gem3d.bundle import load_bundle
 from napari_gem3d.bundle.store import find_bundle, read_plan
 from napari_gem3d.errors import InputError
+from napari_gem3d.evaluation.extractors import EfficientNetFeatures
 from napari_gem3d.evaluation.figures import Figure
 from napari_gem3d.evaluation.frame import in_real_units
 from napari_gem3d.evaluation.frechet import PLANES, frechet_distance, slice_features
+from napari_gem3d.evaluation.judging import judge
 from napari_gem3d.evaluation.pairs import Pair, canonical
-from napari_gem3d.evaluation.report import EXTRACTOR, judge
 from napari_gem3d.io import read_label_map, read_volume, replacing, sha256
 from napari_gem3d.labels import LabelTable
 from napari_gem3d.pictures import Row, planes_in_rows
@@ -180,7 +181,7 @@ def run(study: Study, model: str, baseline: str | None, timed: bool) -> dict[str
         "patients": list(study.cases),
         "seeds": list(study.seeds),
         "position": POSITION,
-        "frechet_extractor": EXTRACTOR,
+        "frechet_extractor": EfficientNetFeatures.title,
         "methods": {method: measure(study, method, folder) for method, folder in methods.items()},
         "vae": coding(study, model),
     }

@@ -18,7 +18,7 @@ _TITLES = {"ms_ssim": "MS-SSIM", "psnr": "PSNR dB"}
 
 
 def flat(judged: Mapping[str, Any]) -> dict[str, float]:
-    """What `evaluation.report.judge` says of a volume as one level: numbers, and the contrast as ``contrast 1``, …."""
+    """What `evaluation.judging.judge` says of a volume as one level: numbers, and the contrast as ``contrast 1``, …."""
     found = {key: float(value) for key, value in judged.items() if isinstance(value, int | float)}
     contrast = judged.get("contrast", {})
     return found | {f"contrast {label}": e["ratio"] for label, e in contrast.items() if e["ratio"] is not None}

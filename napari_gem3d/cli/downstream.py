@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_gem3d.cli.options import check_exist
+from napari_gem3d.cli.options import check_exist, read_regions
 from napari_gem3d.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     folders = {REFERENCE: options.real, **_named(options.others)}
     test = options.test or options.real
     check_exist(*folders.values(), test)
-    regions = _regions(options.region)
+    regions = read_regions(options.region)
     from napari_gem3d.downstream.comparison import compare
 
     segmenter = _segmenter(options)
@@ -119,18 +119,6 @@ def _named(others: list[str]) -> dict[str, Path]:
         if name == REFERENCE or name in found:
             raise InputError(f"Two training sets are called {name}; give each a name of its own.")
         found[name] = Path(path)
-    return found
-
-
-def _regions(words: list[str]) -> dict[str, tuple[int, ...]]:
-    """Regions by name; InputError for what is not NAME=1,2."""
-    found: dict[str, tuple[int, ...]] = {}
-    for word in words:
-        name, _, values = word.partition("=")
-        try:
-            found[name] = tuple(int(value) for value in values.split(","))
-        except ValueError:
-            raise InputError(f"'{word}' is no region; write NAME=1,2 with the values of its labels.") from None
     return found
 
 

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from napari_gem3d.cli.options import check_exist, read_regions
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``evaluate``."""
@@ -22,10 +24,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", metavar="BUNDLE", help="audit in the latents of this bundle's VAE too")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets report.json and report.html")
+    segmenter = parser.add_argument_group("segmenter")
+    segmenter.add_argument(
+        "--segmentations",
+        type=Path,
+        metavar="DIR",
+        help="its label maps of the synthetic scans, compared with --labels",
+    )
+    segmenter.add_argument(
+        "--region",
+        action="append",
+        default=[],
+        metavar="NAME=1,2",
+        help="labels that are scored together (default: every label by itself)",
+    )
+    networks = parser.add_argument_group("networks; nothing is downloaded")
+    networks.add_argument(
+        "--extractor",
+        default="efficientnet-lite0",
+        metavar="NAME",
+        help="of the Fréchet and kernel distance: efficientnet-lite0 (default), or inception for FID and KID",
+    )
+    networks.add_argument(
+        "--extractor-weights", type=Path, metavar="FILE", help="torch-fidelity's weights of Inception"
+    )
+    networks.add_argument(
+        "--perceptual",
+        default="efficientnet-lite0",
+        metavar="NAME",
+        help="distance of pairs of slices: efficientnet-lite0 (default) or lpips",
+    )
+    networks.add_argument("--perceptual-weights", type=Path, metavar="FILE", help="torchvision's weights of AlexNet")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run ``evaluate``; returns the exit code."""
+    folders = options.real, options.synthetic, options.labels, options.training, options.segmentations
+    check_exist(*folders)
+    regions = read_regions(options.region)
     from napari_gem3d.evaluation.report import evaluate
 
     def say(line: str) -> None:
@@ -39,17 +75,26 @@ def run(options: argparse.Namespace) -> int:
         say,
         training=options.training,
         model=options.model,
+        segmentations=options.segmentations,
+        regions=regions or None,
+        extractor=options.extractor,
+        extractor_weights=options.extractor_weights,
+        perceptual=options.perceptual,
+        perceptual_weights=options.perceptual_weights,
     )
-    if report["mean"]:
-        shown = {key: value for key, value in report["mean"].items() if key != "contrast"}
+    if report["pairs"]:
+        shown = {key: value for key, value in report["mean"].items() if key != "contrast" and value is not None}
         contrast = report["mean"].get("contrast", {})
         figures = [f"{key} {value:.3f}" for key, value in shown.items()]
         figures += [f"contrast of label {key} {value:.3f}" for key, value in contrast.items() if value is not None]
         print(f"mean of {len(report['pairs'])} pairs: {', '.join(figures)}")
     else:
-        print("no synthetic scan has the name of a real one: only the Fréchet distances say something")
+        print("no synthetic scan has the name of a real one: only the two sets are compared")
     distances = ", ".join(f"{plane} {value:.3f}" for plane, value in report["frechet"].items())
-    print(f"Fréchet distance ({report['frechet_extractor']}): {distances}")
+    print(f"{'FID' if report['frechet_is_fid'] else 'Fréchet distance'} ({report['frechet_extractor']}): {distances}")
+    for region, found in report.get("segmentation", {}).get("regions", {}).items():
+        hd95 = "" if found["hd95"] is None else f", HD95 {found['hd95']:.2f} mm"
+        print(f"segmentation of {region}: Dice {found['dice']:.3f}{hd95}, n = {found['n']}")
     for name, found in report.get("memorisation", {}).get("distances", {}).items():
         print(
             f"memorisation by {name}: {found['share_of_synthetic_slices_closer']:.1%} of synthetic slices and "

@@ -49,3 +49,15 @@ def check_exist(*paths: Path | None) -> None:
     for path in paths:
         if path is not None and not path.exists():
             raise InputError(f"{path} does not exist; check the path.")
+
+
+def read_regions(words: list[str]) -> dict[str, tuple[int, ...]]:
+    """Regions by name; InputError for what is not NAME=1,2."""
+    found: dict[str, tuple[int, ...]] = {}
+    for word in words:
+        name, _, values = word.partition("=")
+        try:
+            found[name] = tuple(int(value) for value in values.split(","))
+        except ValueError:
+            raise InputError(f"'{word}' is no region; write NAME=1,2 with the values of its labels.") from None
+    return found

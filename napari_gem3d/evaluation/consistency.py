@@ -52,6 +52,12 @@ def neighbours(volume: NDArray[Any], inside: NDArray[np.bool_]) -> tuple[NDArray
     return np.array(likeness), np.array(steps)
 
 
+def slice_means(volume: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Mean inside of each axial slice with 50 voxels of body or more, from the lowest; arguments as `neighbours`."""
+    seen = np.count_nonzero(inside, axis=(1, 2)) >= _FEWEST_VOXELS
+    return np.array([volume[z][inside[z]].mean(dtype=np.float64) for z in np.flatnonzero(seen)])
+
+
 def consistency(real: NDArray[Any], made: NDArray[Any], inside: NDArray[np.bool_]) -> dict[str, float | None]:
     """Compare how the axial slices of a synthetic scan follow each other with how those of the real one do.
 

@@ -100,7 +100,7 @@ class InceptionFeatures:
         )
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-        except ImportError as error:
+        except (ImportError, RuntimeError) as error:  # torchvision of another build than PyTorch's is a RuntimeError
             raise InputError(
                 f"The extractor 'inception' needs torch-fidelity ({error}): pip install 'napari-gem3d[fid]'."
             ) from error

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from napari_gem3d.evaluation import plots
+from napari_gem3d.evaluation.markup import anchor, document, note, number, picture, section, spread, table
 from napari_gem3d.evaluation.memorisation.pictures import ClosestPair
-
-_STYLE = (
-    "body{font:16px sans-serif;margin:2em;max-width:75em}td,th{padding:.2em .8em;text-align:right}"
-    "td:first-child,th:first-child{text-align:left}tr:nth-child(even){background:#8882}"
-    "figure{display:inline-block;margin:.5em}img{max-width:32em}figcaption{font-size:.8em;max-width:40em}"
+from napari_gem3d.evaluation.memorisation.section import audit_section
+from napari_gem3d.evaluation.pictures import Example
+from napari_gem3d.evaluation.wording import (
+    counts_of,
+    distance_names,
+    name_of,
+    pairs_of,
+    plane_name,
+    right_value,
+    several,
 )
 
+_PSNR = "psnr"
 
-def page(report: Mapping[str, Any], figures: Sequence[str], pictures: Mapping[str, Sequence[ClosestPair]]) -> str:
+
+def page(report: Mapping[str, Any], examples: Sequence[Example], pictures: Mapping[str, Sequence[ClosestPair]]) -> str:
     """The page of a report.
 
     Parameters
     ----------
     report
         As ``report.json`` holds it.
-    figures
-        The figures of a pair that are columns.
+    examples
+        Planes of some scans.
     pictures
         The closest pairs of the memorisation audit by the name of the distance.
 
@@ -33,118 +40,220 @@ def page(report: Mapping[str, Any], figures: Sequence[str], pictures: Mapping[st
     str
         HTML that needs no other file.
     """
-    counts = f"{report['synthetic_scans']} synthetic against {report['real_scans']} real scans"
-    distances = [[plane, f"{value:.3f}"] for plane, value in report["frechet"].items()]
-    audit = _audit(report["memorisation"], pictures) if "memorisation" in report else ""
+    sections = {
+        "At a glance": _glance(report),
+        "Pictures": "".join(picture(example.png, example.caption) for example in examples),
+        "Pairs": _pairs(report),
+        "Contrast by label": _contrast(report),
+        "Along the body": _plotted(plots.profile_plot(report)),
+        "Sets of slices": _slices(report),
+        "Scans by themselves": _scans(report),
+        "Segmentation": _segmentation(report),
+        "Memorisation: nearest training scans": (
+            audit_section(report["memorisation"], pictures) if "memorisation" in report else ""
+        ),
+    }
+    links = "".join(f"<a href='#{anchor(title)}'>{title}</a>" for title, body in sections.items() if body)
+    title = counts_of(report).removeprefix("n = ")
+    body = "".join(section(name, body) for name, body in sections.items())
+    made = note(f"napari-gem3d {report['napari_gem3d']}. The same figures for scripts: report.json.")
+    return document(f"{title} · napari-gem3d evaluate", f"<h1>{title}</h1><nav>{links}</nav>{body}{made}")
+
+
+def _glance(report: Mapping[str, Any]) -> str:
+    """The figures that most people want, and what is right."""
+    rows = []
+    pairs = pairs_of(report).removeprefix("n = ")
+    for figure in report["figures"] if report["pairs"] else ():
+        value = spread(report["mean"][figure], report["deviation"][figure], _digits(figure))
+        rows.append([name_of(figure), value, right_value(figure), pairs])
+    for label, ratio in report["mean"].get("contrast", {}).items():
+        value = spread(ratio, report["deviation"]["contrast"][label])
+        rows.append([f"contrast of label {label}", value, "1: as bright as in the real scans", pairs])
+    frechet, _ = distance_names(report)
+    for plane, value in report["frechet"].items():
+        slices = report["slices"][plane]
+        counted = f"{slices['synthetic']} and {slices['real']} slices"
+        rows.append([f"{frechet}, {plane_name(plane, report)}", number(value, 2), "0: the same distribution", counted])
+    for region, scores in report.get("segmentation", {}).get("regions", {}).items():
+        value = spread(scores["dice"], scores["dice_deviation"])
+        rows.append([f"Dice of {region}", value, "1; compare with real scans", several(scores["n"], "scan")])
+    if "memorisation" in report:
+        verdicts = list(report["memorisation"]["verdicts"].values())
+        told = ", ".join(f"{verdicts.count(flag)} {flag}" for flag in ("copy", "look", "clear"))
+        rows.append(["memorisation", told, "no copy", several(len(verdicts), "synthetic scan")])
+    caption = (
+        f"{counts_of(report)}. Mean ± standard deviation over cases. {frechet}: {report['frechet_extractor']}. "
+        f"{_perceptual(report)}"
+    )
+    few = "" if report["pairs"] else note("No synthetic scan has the name of a real one: only sets are compared.")
+    return f"{few}{table(('figure', 'value', 'right', 'n'), rows, caption)}"
+
+
+def _pairs(report: Mapping[str, Any]) -> str:
+    if not report["pairs"]:
+        return ""
+    figures = report["figures"]
+    labels = list(report["mean"].get("contrast", {}))
+    head = [*map(name_of, figures), *(f"contrast {value}" for value in labels)]
+    rows = [[name, *_cells(entry, figures, labels)] for name, entry in report["pairs"].items()]
+    rows.append([f"mean of {several(len(rows), 'pair')}", *_cells(report["mean"], figures, labels)])
+    caption = (
+        f"{pairs_of(report)}; inside the box of the real body, in the real scan's range. Steps, sharpness, flicker "
+        f"and contrast are synthetic / real: 1 is right. {_perceptual(report)}"
+    )
+    told = _plotted(plots.likeness_plot(report)) + table(["scan", *head], rows, caption, totals=1)
+    several_of = {case: entry for case, entry in report["cases"].items() if entry["scans"] > 1}
+    if several_of:
+        rows = [
+            [f"{case} (n = {entry['scans']})", *_spread(entry, figures, labels)] for case, entry in several_of.items()
+        ]
+        overall = {"mean": report["mean"], "deviation": report["deviation_over_seeds"]}
+        rows.append([f"all (n = {len(report['pairs'])})", *_spread(overall, figures, labels)])
+        told += "<h3>Several synthetic scans of one case</h3>" + table(
+            ["case", *head],
+            rows,
+            f"{pairs_of(report)}; mean ± standard deviation over the scans of a case. The last row has the mean of all "
+            f"pairs and the deviation within cases, pooled. {_perceptual(report)}",
+            totals=1,
+        )
+    return told
+
+
+def _contrast(report: Mapping[str, Any]) -> str:
+    entries = [pair["contrast"] for pair in report["pairs"].values() if "contrast" in pair]
+    if not entries:
+        return ""
+    unit = f", {report['units']}" if report["units"] else ""
+    rows = []
+    for label in sorted({label for entry in entries for label in entry}, key=int):
+        found = [entry[label] for entry in entries if label in entry]
+        means = [sum(entry[key] for entry in found) / len(found) for key in _CONTRAST]
+        rows.append([label, str(len(found)), *(number(value, 1) for value in means), *_ratio(report, label)])
+    head = ["label", "n", *(f"{name}{unit}" for name in _CONTRAST.values()), "ratio"]
+    caption = (
+        f"{pairs_of(report)}; means over pairs of the label's voxels. The ratio is synthetic / real above the "
+        "background (above air for CT), mean ± standard deviation over cases."
+    )
+    return _plotted(plots.contrast_plot(report)) + table(head, rows, caption)
+
+
+_CONTRAST = {
+    "real_mean": "real",
+    "synthetic_mean": "synthetic",
+    "difference": "difference",
+    "real_deviation": "deviation in the label, real",
+    "synthetic_deviation": "synthetic",
+}
+
+
+def _ratio(report: Mapping[str, Any], label: str) -> list[str]:
+    return [spread(*(report[side]["contrast"].get(label) for side in ("mean", "deviation")))]
+
+
+def _slices(report: Mapping[str, Any]) -> str:
+    frechet, kernel = distance_names(report)
+    rows = []
+    for plane, value in report["frechet"].items():
+        counted, distance = report["slices"][plane], report["kernel"][plane]
+        rows.append(
+            [
+                plane_name(plane, report),
+                number(value),
+                spread(distance["mean"], distance["deviation"], 4),
+                str(counted["synthetic"]),
+                str(counted["real"]),
+            ]
+        )
+    size = next(iter(report["kernel"].values()))
+    caption = (
+        f"{counts_of(report)}, all slices that are not empty. Features: {report['frechet_extractor']}. {kernel}: mean "
+        f"± standard deviation over {size['subsets']} random subsets of up to {size['size']} slices; about 0 for equal "
+        "distributions."
+    )
+    head = ["plane", frechet, kernel, "synthetic slices", "real slices"]
+    told = note(
+        "Smaller is nearer. Compare with tables of the same features, the same real scans and like numbers of slices "
+        "only: few slices make the Fréchet distance larger than it is."
+    )
+    return told + table(head, rows, caption)
+
+
+def _scans(report: Mapping[str, Any]) -> str:
+    figures = list(report["sets"]["real"]["mean"])
+    rows = []
+    for side, entry in report["sets"].items():
+        counted = f"{side} (n = {len(report['scans'][side])})"
+        rows.append([counted, *(spread(entry["mean"][name], entry["deviation"][name]) for name in figures)])
+    caption = (
+        f"{counts_of(report)}; mean ± standard deviation over scans, each by itself in its own range. Steps: mean "
+        "difference of neighbouring voxels."
+    )
+    return _plotted(plots.set_plot(report)) + table(["scans", *map(name_of, figures)], rows, caption)
+
+
+def _segmentation(report: Mapping[str, Any]) -> str:
+    if "segmentation" not in report:
+        return ""
+    rows = [
+        [
+            region,
+            str(scores["n"]),
+            spread(scores["dice"], scores["dice_deviation"]),
+            spread(scores["hd95"], scores["hd95_deviation"], 2),
+            str(scores["undefined"]),
+        ]
+        for region, scores in report["segmentation"]["regions"].items()
+    ]
+    caption = (
+        f"n = {several(len(report['segmentation']['scans']), 'synthetic scan')}; its label maps against those "
+        "the scans were drawn from. Mean ± standard deviation over scans. HD95 is undefined where one map alone lacks "
+        "the region; such scans are not in its mean."
+    )
+    told = note(
+        "What the same segmenter reaches on the real scans is the yardstick: evaluate the real folder against itself."
+    )
+    head = ["region", "n", "Dice", "HD95, mm", "HD95 undefined"]
+    each = [
+        [
+            name,
+            region,
+            number(entry["dice"]),
+            number(entry["hd95"], 2),
+            str(entry["voxels"]),
+            str(entry["predicted_voxels"]),
+        ]
+        for name, regions in report["segmentation"]["scans"].items()
+        for region, entry in regions.items()
+    ]
+    names = ["scan", "region", "Dice", "HD95, mm", "voxels", "predicted"]
     return (
-        "<!doctype html><html lang='en'><meta charset='utf-8'><title>napari-gem3d evaluate</title>"
-        f"<style>{_STYLE}</style><h1>{counts}</h1>{_pairs(report, figures)}"
-        f"<h2>Fréchet distance, smaller is nearer ({counts})</h2>{_table(['plane', 'distance'], distances)}"
-        f"<p>Features: {html.escape(report['frechet_extractor'])}. Compare with tables of the same features and the "
-        f"same real scans only.</p>{audit}<p>napari-gem3d {report['napari_gem3d']}</p></html>"
+        _plotted(plots.segmentation_plot(report))
+        + told
+        + table(head, rows, caption)
+        + table(names, each, f"n = {several(len(report['segmentation']['scans']), 'synthetic scan')}", longest=12)
     )
 
 
-def _pairs(report: Mapping[str, Any], figures: Sequence[str]) -> str:
-    labels = list(report["mean"].get("contrast", {}))
-    head = [*(key.replace("_", " ") for key in figures), *(f"contrast {value}" for value in labels)]
-    rows = [[name, *_cells(entry, figures, labels)] for name, entry in report["pairs"].items()]
-    if rows:
-        rows.append([f"mean of {len(rows)} pairs", *_cells(report["mean"], figures, labels)])
-    told = f"<h2>Pairs</h2>{_table(['scan', *head], rows)}"
-    several = {case: entry for case, entry in report["cases"].items() if entry["scans"] > 1}
-    if several:
-        rows = [[f"{case} (n = {entry['scans']})", *_spread(entry, figures, labels)] for case, entry in several.items()]
-        overall = {"mean": report["mean"], "deviation": report["deviation_over_seeds"]}
-        rows.append([f"all (n = {len(report['pairs'])})", *_spread(overall, figures, labels)])
-        told += (
-            f"<h2>Several synthetic scans of one case: mean ± standard deviation</h2>{_table(['case', *head], rows)}"
-            "<p>The last row has the mean of all pairs and the deviation within cases, pooled.</p>"
-        )
-    return f"{told}<p>Steps, sharpness and contrast are synthetic / real: 1 is right. PSNR in dB.</p>"
+def _plotted(plot: plots.Plot) -> str:
+    return picture(plot.svg, plot.caption, kind="svg+xml")
+
+
+def _perceptual(report: Mapping[str, Any]) -> str:
+    found = report["perceptual_distance"]
+    return f"{name_of(found['figure'])}: {found['title']}."
+
+
+def _digits(figure: str) -> int:
+    return 1 if figure == _PSNR else 3
 
 
 def _cells(entry: Mapping[str, Any], figures: Sequence[str], labels: Sequence[str]) -> list[str]:
     contrast = entry.get("contrast", {})
     ratios = [contrast[v]["ratio"] if isinstance(contrast.get(v), dict) else contrast.get(v) for v in labels]
-    return ["" if value is None else f"{value:.3f}" for value in (*(entry[key] for key in figures), *ratios)]
+    return [number(entry.get(key), _digits(key)) for key in figures] + [number(value) for value in ratios]
 
 
 def _spread(entry: Mapping[str, Any], figures: Sequence[str], labels: Sequence[str]) -> list[str]:
     sides = [_cells(entry[side], figures, labels) for side in ("mean", "deviation")]
     return [f"{mean} ± {deviation}" if deviation else mean for mean, deviation in zip(*sides, strict=True)]
-
-
-def _audit(audit: Mapping[str, Any], pictures: Mapping[str, Sequence[ClosestPair]]) -> str:
-    parts = [
-        "<h2>Memorisation: nearest training scans</h2><p>Distances of synthetic scans from the nearest of "
-        f"{audit['training_scans']} training scans; the yardstick is how near held-out real scans come. "
-        "<b>copy</b>: nearer to one training scan than a scan of somebody new would be. <b>look</b>: near to several, "
-        "or single slices are nearer to a training slice than any held-out slice is, which happens by chance too. "
-        "<b>clear</b>: neither.</p>"
-    ]
-    if audit["doubtful_held_out_scans"]:
-        names = html.escape(", ".join(audit["doubtful_held_out_scans"]))
-        parts.append(
-            f"<p><b>Measured by the other held-out scans, these are copies of training scans: {names}.</b></p>"
-        )
-    for name, found in audit["distances"].items():
-        parts.append(
-            f"<h3>By {name} ({len(found['synthetic'])} synthetic, {len(found['held_out'])} held-out scans)</h3>"
-            f"<p>Distance: {html.escape(found['how'])}. {_bounds(found)} "
-            f"Nearer than any held-out slice ({found['closest_held_out_slice']:.3f}): "
-            f"{found['share_of_synthetic_slices_closer']:.1%} of synthetic slices. "
-            f"Nearer than any held-out scan ({found['closest_held_out_scan']:.3f}): "
-            f"{found['share_of_synthetic_scans_closer']:.1%} of synthetic scans, by chance "
-            f"{found['expected_share_of_scans_closer']:.1%}.</p>{_table(_AUDIT_HEAD, _audit_rows(found))}"
-        )
-        parts += [_figure(pair) for pair in pictures.get(name, ())]
-    return "".join(parts)
-
-
-def _bounds(found: Mapping[str, Any]) -> str:
-    told = f"A copy is below {found['copy_below']:.3f}"
-    if found["expected_above"] is not None and found["expected_relative_above"] is not None:
-        share = f"{found['expected_relative_above']:.3f} of its distance from the second nearest training scan"
-        told += f", or below {found['expected_above']:.3f} and below {share}"
-    return f"{told}."
-
-
-_AUDIT_HEAD = ("scan", "verdict", "nearest scan", "distance", "second", "closest slice", "of", "slices", "nearer")
-
-
-def _audit_rows(found: Mapping[str, Any]) -> list[list[str]]:
-    """A row a scan: synthetic ones first, nearest first."""
-    rows = []
-    for kind in ("synthetic", "held_out"):
-        for name, scan in sorted(found[kind].items(), key=lambda item: item[1]["distance"]):
-            near = min(scan["slices"], key=lambda entry: entry["distance"])
-            nearer = sum(entry["distance"] < found["closest_held_out_slice"] for entry in scan["slices"])
-            second = scan["second_distance"]
-            rows.append(
-                [
-                    name,
-                    scan.get("verdict", "held out"),
-                    scan["nearest_scan"],
-                    f"{scan['distance']:.3f}",
-                    "" if second is None else f"{second:.3f}",
-                    f"{near['distance']:.3f}",
-                    near["scan"],
-                    str(len(scan["slices"])),
-                    str(nearer),
-                ]
-            )
-    return rows
-
-
-def _figure(pair: ClosestPair) -> str:
-    data = base64.b64encode(pair.png).decode()
-    caption = html.escape(pair.caption)
-    return (
-        f"<figure><img alt='{caption}' src='data:image/png;base64,{data}'><figcaption>{caption}</figcaption></figure>"
-    )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    cells = [f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
-    return f"<table><tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in head)}</tr>{''.join(cells)}</table>"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from napari_gem3d.errors import InputError
+from napari_gem3d.foreground import is_ct
 from napari_gem3d.io import read_label_map, read_volume
+from napari_gem3d.labels import LabelMap
 from napari_gem3d.volume import Volume, resample
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd")
@@ -29,42 +30,45 @@ class Pair:
     made: Path
     labels: Path | None = None
 
-    def read(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
-        """Real and synthetic voxels and labels on the real scan's canonical grid, (Z, Y, X).
+    def read(self, real: Volume | None = None) -> tuple[Volume, Volume, LabelMap | None]:
+        """The real scan, the synthetic scan and the label map, all on the real scan's canonical grid.
+
+        Parameters
+        ----------
+        real
+            The real scan as `read_scan` gives it, if it was read before.
 
         Raises
         ------
         InputError
-            If a file cannot be read, the grids differ, or the background of the real scan is not 0.
+            If a file cannot be read, or the grids of the scans differ.
         """
-        scan = _read(self.real)
-        real, made = upright(scan), canonical(self.made)
-        if made.shape != real.shape:
+        scan = read_scan(self.real) if real is None else real
+        made = read_scan(self.made)
+        differences = made.grid.differences(scan.grid)
+        if differences:
             raise InputError(
-                f"{self.made} has {made.shape} voxels and {self.real} {real.shape}; give scans on the same grid."
+                f"{self.made} is not on the grid of {self.real} ({'; '.join(differences)}); bring it to the same grid."
             )
-        if self.labels is None:
-            return real, made, None
-        aligned = read_label_map(self.labels).aligned_to(scan.grid)
-        return real, made, resample(aligned, scan.grid.canonical(), order=0).voxels
+        labels = None if self.labels is None else read_label_map(self.labels).aligned_to(scan.grid)
+        return scan, replace(made, affine=scan.affine, modality=made.modality or ("CT" if is_ct(scan) else "")), labels
 
 
-def canonical(path: Path) -> NDArray[Any]:
-    """Voxels (Z, Y, X) of a scan in RAS axes, not interpolated.
+def read_scan(path: Path) -> Volume:
+    """A scan in RAS axes, not interpolated.
 
     Raises
     ------
     InputError
-        If it cannot be read or has negative voxels, so that its background is not 0.
+        If it cannot be read.
     """
-    return upright(_read(path))
-
-
-def _read(path: Path) -> Volume:
     volume = read_volume(path)
-    if volume.voxels.min() < 0:
-        raise InputError(f"{path} has negative voxels; evaluate compares MR scans whose background is 0.")
-    return volume
+    return resample(volume, volume.grid.canonical(), order=0)
+
+
+def canonical(path: Path) -> NDArray[Any]:
+    """Voxels (Z, Y, X) of a scan in RAS axes, not interpolated; raises as `read_scan`."""
+    return read_scan(path).voxels
 
 
 def upright(volume: Volume) -> NDArray[Any]:
@@ -115,16 +119,12 @@ def find_pairs(real: Path, made: Path, labels: Path | None = None) -> list[Pair]
     cases, maps = scans(real), scans(labels) if labels is not None else {}
     pairs = []
     for name, path in scans(made).items():
-        case = max((c for c in cases if _belongs(name, c)), key=len, default=None)
+        case = max((c for c in cases if belongs(name, c)), key=len, default=None)
         if case is not None:
             pairs.append(Pair(case, name, cases[case], path, maps.get(case)))
     return pairs
 
 
-def _belongs(name: str, case: str) -> bool:
+def belongs(name: str, case: str) -> bool:
+    """Whether a synthetic scan of this name is one of the case."""
     return name == case or (name.startswith(case) and name[len(case)] in _SEPARATORS)
-
-
-def read_all(paths: dict[str, Path]) -> Iterator[NDArray[Any]]:
-    """Scans one after the other, each (Z, Y, X) canonical."""
-    return (canonical(path) for path in paths.values())

@@ -32,12 +32,15 @@ class PerceptualDistance(Protocol):
     Attributes
     ----------
     name
-        As the command line calls it, and the figure in ``report.json`` with ``_`` for ``-``.
+        As the command line calls it.
+    figure
+        What the distance is called in ``report.json``.
     title
         What it is, for tables.
     """
 
     name: str
+    figure: str
     title: str
 
     def __call__(self, real: Tensor, made: Tensor) -> Tensor:
@@ -58,7 +61,8 @@ class EfficientNetDistance:
     """
 
     name = EFFICIENTNET
-    title = "perceptual distance of EfficientNet-Lite0 features; not LPIPS"
+    figure = "efficientnet_distance"
+    title = "features of EfficientNet-Lite0 (ImageNet); not LPIPS"
 
     def __init__(self) -> None:
         self.network = EfficientNetLite0(_BLOCKS)
@@ -88,14 +92,14 @@ class LearnedDistance:
         If lpips is not installed, or there are no weights or other ones than for AlexNet.
     """
 
-    name = LPIPS
+    name = figure = LPIPS
     title = "LPIPS 0.1, AlexNet"
 
     def __init__(self, weights: Path | None = None) -> None:
         path = find_weights(_ALEXNET_URL, weights, "AlexNet", "--perceptual-weights", "--perceptual " + EFFICIENTNET)
         try:
             import lpips
-        except ImportError as error:
+        except (ImportError, RuntimeError) as error:  # torchvision of another build than PyTorch's is a RuntimeError
             raise InputError(f"LPIPS needs the package lpips ({error}): pip install 'napari-gem3d[fid]'.") from error
         # `pnet_rand` keeps the package from downloading AlexNet; the fitted weights of its layers lie in the package.
         self.network: Any = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).requires_grad_(False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_gem3d.bundle import bundled_models, load_bundle
+    from napari_gem3d.cohorts.enhance import enhance
     from napari_gem3d.errors import InputError
     from napari_gem3d.grid import Grid
     from napari_gem3d.io import read_label_map, read_volume, write_volume
@@ -35,6 +36,7 @@ _HOMES = {
     "Volume": "volume",
     "augment_mask": "masks",
     "bundled_models": "bundle",
+    "enhance": "cohorts.enhance",
     "export_dicom": "sampling.export",
     "export_nifti": "sampling.export",
     "generate": "sampling.job",
@@ -63,6 +65,7 @@ __all__ = [
     "Volume",
     "augment_mask",
     "bundled_models",
+    "enhance",
     "export_dicom",
     "export_nifti",
     "generate",

@@ -19,7 +19,9 @@ _CHANNEL = re.compile(r"_(\d{4})$")
 def is_pool(path: Path | str) -> bool:
     """Whether a path is a folder of scans rather than one scan (a folder of DICOM slices)."""
     path = Path(path)
-    return path.is_dir() and bool(_scans(path)) and not any(is_dicom(file) for file in path.iterdir() if file.is_file())
+    return (
+        path.is_dir() and bool(scans_of(path)) and not any(is_dicom(file) for file in path.iterdir() if file.is_file())
+    )
 
 
 def choose_donor(
@@ -50,7 +52,7 @@ def choose_donor(
         If the folder has no scan of another patient.
     """
     pool = Path(pool)
-    scans = _scans(pool)
+    scans = scans_of(pool)
     if not allow_own:
         own = {patient(Path(file)) for file in (mask, body) if file is not None}
         scans = [scan for scan in scans if patient(scan) not in own]
@@ -71,8 +73,8 @@ def patient(path: Path) -> str:
     return _CHANNEL.sub("", name)
 
 
-def _scans(folder: Path) -> list[Path]:
-    """Scans of a folder by name, the lowest channel of every patient."""
+def scans_of(folder: Path) -> list[Path]:
+    """Scans of a folder (NIfTI, NRRD) by name, the lowest channel of every patient."""
     files = sorted(file for file in folder.iterdir() if file.is_file() and file.name.lower().endswith(_SCANS))
     first: dict[str, Path] = {}
     for file in files:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
+from napari_gem3d.bundle import ModelBundle
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import write_volume
 from napari_gem3d.sampling.job import Job, Part, open_job
@@ -23,6 +24,7 @@ def run_recipe(
     keep_partial: bool = False,
     resume: bool = False,
     beside: Path | None = None,
+    bundle: ModelBundle | None = None,
 ) -> Path | None:
     """Generate a volume and write it with its recipe beside it.
 
@@ -42,8 +44,8 @@ def run_recipe(
     resume
         Go on with the partial result that lies beside `out`, which is removed once the whole one is written. On a
         processor the bytes are those of a run that was never stopped.
-    beside
-        See `open_job`.
+    beside, bundle
+        See `open_job`; who makes many volumes loads the model once.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def run_recipe(
     """
     out = Path(out)
     check_output(recipe, out)
-    job = open_job(recipe, beside=beside)
+    job = open_job(recipe, beside=beside, bundle=bundle)
     partial = partial_result(out)
     if resume:
         load_state(job, state_of(partial))

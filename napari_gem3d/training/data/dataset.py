@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.training.config.settings import DataSettings
@@ -74,7 +74,7 @@ class Dataset:
         return tuple(sorted({case.patient for case in self.cases}))
 
 
-def read_dataset(path: Path, settings: DataSettings) -> Dataset:
+def read_dataset(path: Path, settings: DataSettings, split: Literal["Tr", "Ts"] = "Tr") -> Dataset:
     """List the cases of a dataset and what its labels are called; no scan is opened.
 
     Parameters
@@ -85,6 +85,8 @@ def read_dataset(path: Path, settings: DataSettings) -> Dataset:
         are absolute or relative to the CSV. A ``dataset.json`` beside the CSV may name channel and labels.
     settings
         Which channel; label names that replace those of the dataset.
+    split
+        "Tr" for the patients to train on; "Ts" for ``imagesTs`` and ``labelsTs`` of a folder.
 
     Raises
     ------
@@ -93,10 +95,12 @@ def read_dataset(path: Path, settings: DataSettings) -> Dataset:
         used.
     """
     if path.suffix.lower() == ".csv":
+        if split != "Tr":
+            raise InputError(f"{path} is a list of scans, which has no split {split}; list the scans that you want.")
         cases, facts = _csv_cases(path), _facts(path.with_name("dataset.json"), optional=True)
     else:
         facts = _facts(path / "dataset.json")
-        cases = _nnunet_cases(path, facts, settings.channel)
+        cases = _nnunet_cases(path, facts, settings.channel, split)
     _check_names(cases, path)
     named = settings.labels if settings.labels is not None else _named_values(facts.get("labels", {}), path)
     ignore = next((value for name, value in named.items() if name.lower() == IGNORE), None)
@@ -153,33 +157,33 @@ def _named_values(labels: Any, path: Path) -> dict[str, int]:
     return values
 
 
-def _nnunet_cases(folder: Path, facts: Mapping[str, Any], channel: int) -> list[CasePaths]:
-    if isinstance(facts.get("dataset"), Mapping):
+def _nnunet_cases(folder: Path, facts: Mapping[str, Any], channel: int, split: str) -> list[CasePaths]:
+    if isinstance(facts.get("dataset"), Mapping) and split == "Tr":
         return _listed_cases(folder, facts["dataset"], channel)
     ending = str(facts.get("file_ending", ".nii.gz"))
     suffix = f"_{channel:04d}{ending}"
-    images = {file.name.removesuffix(suffix): file for file in (folder / "imagesTr").glob(f"*{suffix}")}
-    labels = {file.name.removesuffix(ending): file for file in (folder / "labelsTr").glob(f"*{ending}")}
-    if not images and facts.get("training"):
+    images = {file.name.removesuffix(suffix): file for file in (folder / f"images{split}").glob(f"*{suffix}")}
+    labels = {file.name.removesuffix(ending): file for file in (folder / f"labels{split}").glob(f"*{ending}")}
+    if not images and facts.get("training") and split == "Tr":
         return _decathlon_cases(folder, facts["training"], ending)
     names = {name for name in (*images, *labels) if not name.startswith(".")}  # ._x: litter of macOS
     if not images:
-        raise InputError(_no_images(folder, ending, channel))
+        raise InputError(_no_images(folder, ending, channel, split))
     return [
         CasePaths(
             name,
             name,
-            images.get(name, folder / "imagesTr" / f"{name}{suffix}"),
-            labels.get(name, folder / "labelsTr" / f"{name}{ending}"),
+            images.get(name, folder / f"images{split}" / f"{name}{suffix}"),
+            labels.get(name, folder / f"labels{split}" / f"{name}{ending}"),
         )
         for name in names
     ]
 
 
-def _no_images(folder: Path, ending: str, channel: int) -> str:
+def _no_images(folder: Path, ending: str, channel: int, split: str) -> str:
     found = {
         match.group(1)
-        for file in (folder / "imagesTr").glob(f"*{ending}")
+        for file in (folder / f"images{split}").glob(f"*{ending}")
         if (match := re.search(r"_(\d{4})\.", file.name))
     }
     if found:
@@ -189,8 +193,8 @@ def _no_images(folder: Path, ending: str, channel: int) -> str:
             f"data.channel={int(min(found))}."
         )
     return (
-        f"{folder} has no images named imagesTr/CASE_{channel:04d}{ending}; bring it to nnU-Net's raw layout, or list "
-        "its files in a .csv."
+        f"{folder} has no images named images{split}/CASE_{channel:04d}{ending}; bring it to nnU-Net's raw layout, or "
+        "list its files in a .csv."
     )
 
 

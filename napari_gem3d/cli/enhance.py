@@ -1,0 +1,109 @@
+"""Draw a whole dataset anew, in variants: nnU-Net's raw layout in and out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_gem3d.cli.generate import position
+from napari_gem3d.cli.options import check_exist
+from napari_gem3d.cli.progress import INTERRUPTED
+
+if TYPE_CHECKING:
+    from napari_gem3d.cohorts.enhance import Cohort
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``enhance``."""
+    parser.add_argument(
+        "dataset", type=Path, metavar="DATASET", help="nnU-Net raw layout, or a CSV of image and labels"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="the new dataset; an earlier run goes on"
+    )
+    what = parser.add_argument_group("what to make")
+    what.add_argument("--variants", type=int, default=1, metavar="K", help="volumes a case (default: 1)")
+    what.add_argument(
+        "--informed",
+        default="others",
+        metavar="WHAT",
+        help="where informed slices are from: others (default), another patient of the dataset each; generated, drawn "
+        "by the model; or a folder of scans",
+    )
+    what.add_argument(
+        "--position",
+        type=position,
+        default=0.5,
+        metavar="P",
+        help="the informed slice, 0 lowest to 1 highest, or 'random' (default: 0.5)",
+    )
+    what.add_argument(
+        "--augment",
+        default="none",
+        metavar="POLICY",
+        help="vary label maps: brain (the lesion is moved), abdomen (everything is turned) or none (default)",
+    )
+    what.add_argument(
+        "--edit",
+        type=int,
+        nargs="?",
+        const=1,
+        default=0,
+        metavar="K",
+        help="edits of each real scan as well, its lesion moved (K of each, 1 if not said)",
+    )
+    what.add_argument("--include-real", action="store_true", help="take the real scans over too")
+    what.add_argument("--split", choices=("Tr", "Ts"), default="Tr", help="imagesTr (default) or imagesTs")
+    what.add_argument("--channel", type=int, default=0, help="which channel of the images (default: 0)")
+    how = parser.add_argument_group("how")
+    how.add_argument("--model", default="brain-flair", help="bundled model or folder of one (default: brain-flair)")
+    how.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
+    how.add_argument("--solver", help="dpmsolver++, unipc or ddim (default: the model's)")
+    how.add_argument("--eta", type=float, default=0.0, help="fresh noise a step, ddim only, 0 to 1 (default: 0)")
+    how.add_argument("--seed", type=int, default=0, help="decides everything that is random (default: 0)")
+    how.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
+    how.add_argument("--precision", default="auto", help="float32, bfloat16, float16 or auto (default)")
+    how.add_argument("--threads", type=int, default=1, help="of the processor for a volume (default: 1)")
+    add_worker_options(parser)
+
+
+def add_worker_options(parser: argparse.ArgumentParser) -> None:
+    """Who does the work."""
+    workers = parser.add_argument_group("who does it")
+    which = workers.add_mutually_exclusive_group()
+    which.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: this one)")
+    which.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, or the file that its scheduler wrote")
+    workers.add_argument("--retries", type=int, default=2, help="after unexpected errors and lost workers (default: 2)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Enhance the dataset; returns the exit code."""
+    started = time.monotonic()
+    check_exist(options.dataset)
+    from napari_gem3d.cohorts.enhance import enhance
+
+    names = vars(options).keys() - {"dataset", "out", "run"}
+    made = enhance(options.dataset, options.out, **{name: getattr(options, name) for name in names}, say=say)
+    return report(made, time.monotonic() - started)
+
+
+def say(line: str) -> None:
+    """Tell what has ended, at once even through a pipe."""
+    print(line, flush=True)
+
+
+def report(made: Cohort, seconds: float) -> int:
+    """Print what became of the dataset; 0 if nothing failed, 1 if something did, 130 after an interrupt."""
+    counts = ", ".join(f"{made.count(status)} {status}" for status in ("made", "there", "left out", "failed"))
+    print(f"{made.folder}: {len(made.records)} volumes ({counts}) in {seconds:.0f} s.")
+    for outcome in made.failed:
+        print(f"napari-gem3d: {outcome.name}: {outcome.reason}", file=sys.stderr)
+        if outcome.details:
+            print(outcome.details, file=sys.stderr)
+    if made.interrupted:
+        print("napari-gem3d: interrupted; the same command goes on from there.", file=sys.stderr)
+        return INTERRUPTED
+    return 1 if made.failed else 0

@@ -1,0 +1,270 @@
+"""Enhance a dataset: every case drawn anew, in variants, as another dataset in nnU-Net's raw layout."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from napari_gem3d.bundle.plan import Plan
+from napari_gem3d.bundle.store import find_bundle, hash_bundle, read_plan
+from napari_gem3d.cohorts.layout import (
+    Kind,
+    Layout,
+    Record,
+    read_settings,
+    relative,
+    write_dataset_json,
+    write_tables,
+)
+from napari_gem3d.cohorts.outcome import Outcome
+from napari_gem3d.cohorts.runner import RETRIES, run_tasks
+from napari_gem3d.cohorts.variants import GENERATED, OTHERS, Augment, How, list_variants
+from napari_gem3d.cohorts.volumes import make_variant
+from napari_gem3d.errors import InputError
+from napari_gem3d.sampling.donors import is_pool
+from napari_gem3d.sampling.recipe import choose_seed, drawing_settings
+from napari_gem3d.training.config.settings import DataSettings
+from napari_gem3d.training.data.dataset import Dataset, read_dataset
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What became of a dataset.
+
+    Attributes
+    ----------
+    folder
+        The dataset that was made.
+    outcomes
+        Of the volumes, in order; fewer than `total` after an interrupt.
+    total
+        How many volumes were to be made.
+    records
+        Of the volumes that are there, by name.
+    """
+
+    folder: Path
+    outcomes: tuple[Outcome, ...]
+    total: int
+    records: Mapping[str, Record]
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was stopped before its end."""
+        return len(self.outcomes) < self.total
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        """The volumes that could not be made."""
+        return tuple(outcome for outcome in self.outcomes if outcome.status == "failed")
+
+    def count(self, status: str) -> int:
+        """How many volumes ended so: "made", "there", "left out" or "failed"."""
+        return sum(outcome.status == status for outcome in self.outcomes)
+
+
+def enhance(
+    dataset: Path | str,
+    out: Path | str,
+    *,
+    variants: int = 1,
+    seed: int = 0,
+    informed: Path | str = OTHERS,
+    position: float | Literal["random"] = 0.5,
+    augment: Augment = "none",
+    edit: int = 0,
+    include_real: bool = False,
+    split: Literal["Tr", "Ts"] = "Tr",
+    channel: int = 0,
+    model: Path | str = "brain-flair",
+    steps: int | None = None,
+    solver: str | None = None,
+    eta: float = 0.0,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int = 1,
+    workers: int = 0,
+    scheduler: str | None = None,
+    retries: int = RETRIES,
+    say: Callable[[str], None] = lambda line: None,
+) -> Cohort:
+    """Draw every case of a dataset anew (re-sampling, section 4 of the paper), as a dataset that nnU-Net accepts.
+
+    What is there and whole is not made again, so a run that was stopped goes on when it is called again. Neither the
+    order of the cases, nor the workers, nor interrupts change a byte.
+
+    Parameters
+    ----------
+    dataset
+        nnU-Net's raw layout, or a CSV, see `read_dataset`.
+    out
+        Folder of the new dataset: ``imagesTr``, ``labelsTr``, ``dataset.json``; a recipe beside every scan;
+        ``provenance.json`` and ``.csv``. New, or of an earlier call with the same settings.
+    variants
+        Volumes a case, CASE-v1 and so on.
+    seed
+        0 … 2³² − 1; seeds of volumes are functions of it and their names.
+    informed
+        "others": a slice of another patient of the dataset, another one for every variant of a case as far as there
+        are some (IC of the paper); "generated": the model draws it (IG); or a folder of scans to take the slices
+        from, of which those with the name or the content of the case are left out. A baseline without informed slice
+        takes the intensity range of the case's own scan.
+    position
+        Of the informed slice in its body, 0 lowest to 1 highest, or "random".
+    augment
+        How label maps vary (MA): "brain" moves the lesion, "abdomen" turns everything, "none".
+    edit
+        So many edits of each real scan as well, CASE-e1 and so on: the lesion moved by the policy "brain", the rest
+        of the scan as it is. Cases without lesion are left out.
+    include_real
+        Whether the real scans are taken over too, as CASE.
+    split
+        "Tr", or "Ts" for ``imagesTs`` and ``labelsTs``.
+    channel
+        Which channel of the images.
+    model, steps, solver, eta, device, precision
+        As for `make_recipe`.
+    threads
+        Of the processor for a volume. It changes how sums are rounded, so it is a setting and not the number of cores:
+        use several cores by several workers.
+    workers, scheduler, retries, say
+        See `run_tasks`. The folders must be reached by the same paths on all machines.
+
+    Returns
+    -------
+    Cohort
+        What was made, was there, was left out, failed. One bad case stops nothing.
+
+    Raises
+    ------
+    InputError
+        If the dataset, the model or a value cannot be used, or `out` has another dataset or other settings.
+    """
+    dataset, layout = Path(dataset), Layout(Path(out).absolute())
+    plan = read_plan(find_bundle(model))
+    kind = _check(plan, find_bundle(model), informed, augment, variants, edit, include_real)
+    if threads < 1:
+        raise InputError(f"{threads} threads are not possible; choose 1 or more.")
+    there = "cpu" if scheduler is not None else device  # a scheduler's workers have devices that this machine lacks
+    choose_seed(seed)
+    drawing_settings(plan, solver, steps, eta, seed, there, precision)
+    read = read_dataset(dataset, DataSettings(channel=channel), split)
+    labels = dict(read.labels) or {label.name: label.value for label in plan.labels if label.meaning != "body"}
+    settings = {
+        "dataset": relative(dataset.absolute(), layout.root),
+        "split": split,
+        "channel": channel,
+        "variants": variants,
+        "edit": edit,
+        "include_real": include_real,
+        "seed": seed,
+        "informed": str(informed) if informed in (OTHERS, GENERATED) else relative(Path(informed), layout.root),
+        "position": position,
+        "augment": augment,
+        "model": plan.name,
+        "model_sha256": hash_bundle(find_bundle(model)),
+        "solver": solver,
+        "steps": steps,
+        "eta": eta,
+        "device": device,
+        "precision": precision,
+        "threads": threads,
+        "labels": labels,
+    }
+    _take_place(layout, read, settings)
+    how = How(
+        _of_all(model),
+        solver,
+        steps,
+        eta,
+        device,
+        precision,
+        position,
+        augment,
+        threads,
+        labels,
+        read.ignore,
+        _digest(settings),
+    )
+    tasks = list_variants(
+        read.cases,
+        layout.root,
+        how,
+        seed=seed,
+        kind=kind,
+        variants=variants,
+        edits=edit,
+        real=include_real,
+        informed=informed,
+    )
+    outcomes = run_tasks(
+        tasks, make_variant, workers=workers, scheduler=scheduler, device=device, retries=retries, say=say
+    )
+    records = layout.tidy(task.name for task in tasks)
+    _describe(layout, read, plan, settings, records, outcomes)
+    return Cohort(layout.root, tuple(outcomes), len(tasks), records)
+
+
+def _check(
+    plan: Plan, folder: Path, informed: Path | str, augment: str, variants: int, edit: int, include_real: bool
+) -> Kind:
+    """The kind of the variants; InputError for what cannot be."""
+    if augment not in get_args(Augment):
+        raise InputError(f"Label maps cannot vary by '{augment}'; choose one of {', '.join(get_args(Augment))}.")
+    if variants < 0 or edit < 0 or not (variants or edit or include_real):
+        raise InputError("There is nothing to make; ask for variants (1 or more) of each case, edits or real scans.")
+    if not plan.informed:
+        if edit:
+            raise InputError(f"{plan.name} is a baseline without informed slice, which edits nothing; leave edits out.")
+        return "baseline"
+    if str(informed) == GENERATED:
+        if not (folder / "position_unet").is_dir():
+            raise InputError(f"The model {plan.name} has no position model to make slices; take those of others.")
+        return "IG"
+    if informed != OTHERS and not is_pool(Path(informed)):
+        raise InputError(f"{informed} is no folder of scans; give one, or '{OTHERS}', or '{GENERATED}'.")
+    return "IC"
+
+
+def _of_all(model: Path | str) -> str:
+    """The model as every process finds it: by its name, or where its folder is."""
+    return str(Path(model).absolute()) if (Path(model) / "model.json").is_file() else str(model)
+
+
+def _take_place(layout: Layout, dataset: Dataset, settings: Mapping[str, Any]) -> None:
+    """Begin a folder, or go on with one that was begun with the same settings."""
+    source = dataset.path if dataset.path.is_dir() else dataset.path.parent
+    if layout.root == source.absolute():
+        raise InputError(f"{layout.root} is the dataset itself; write the new one somewhere else.")
+    begun = read_settings(layout)
+    for name, value in settings.items():
+        if begun is not None and begun.get(name) != value:
+            raise InputError(
+                f"{layout.root} was begun with {name} {begun.get(name)}, not {value}; go on with that, or give another "
+                "folder."
+            )
+    layout.make_folders()
+    if begun is None:
+        write_tables(layout, settings, {})
+
+
+def _digest(settings: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _describe(
+    layout: Layout,
+    dataset: Dataset,
+    plan: Plan,
+    settings: Mapping[str, Any],
+    records: Mapping[str, Record],
+    outcomes: Sequence[Outcome],
+) -> None:
+    missing = [(one.name, one.status, one.reason) for one in outcomes if one.status in ("left out", "failed")]
+    write_tables(layout, settings, records, missing)
+    channel = dataset.channel or plan.channel or plan.modality
+    write_dataset_json(layout, channel, settings["labels"], dataset.ignore, records)

@@ -1,0 +1,248 @@
+"""Make one volume of a dataset, with its label map, recipe and record; the work of a task."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from napari_gem3d.bundle import ModelBundle, load_bundle
+from napari_gem3d.bundle.plan import Plan
+from napari_gem3d.bundle.preprocessing import fit_intensities
+from napari_gem3d.bundle.store import find_bundle, read_plan
+from napari_gem3d.cohorts.layout import ENDING, Layout, Record, relative
+from napari_gem3d.cohorts.outcome import LeftOut
+from napari_gem3d.cohorts.variants import How, Variant
+from napari_gem3d.errors import InputError
+from napari_gem3d.foreground import foreground
+from napari_gem3d.io import read_label_map, read_volume, replacing, sha256, write_volume
+from napari_gem3d.labels import LabelMap
+from napari_gem3d.masks import augment_mask
+from napari_gem3d.sampling.edit_recipe import make_edit_recipe
+from napari_gem3d.sampling.inputs import check_modality
+from napari_gem3d.sampling.recipe import GENERATED, Recipe, make_recipe
+from napari_gem3d.sampling.references import InputFile, ModelReference
+from napari_gem3d.sampling.results import run_recipe
+
+# The policy sometimes draws nothing. An edit without a change is none, so it is drawn again, so often.
+_DRAWS = 20
+
+
+def make_variant(variant: Variant) -> Literal["made", "there"]:
+    """Make a volume, unless it is there and whole.
+
+    Raises
+    ------
+    InputError
+        If its case cannot be used; nothing of it is left then.
+    LeftOut
+        If it is an edit and its case has no lesion.
+    """
+    layout = Layout(variant.out)
+    record = layout.read_record(variant.name)
+    if record is not None and _is_there(layout, record, variant):
+        return "there"
+    layout.remove(variant.name)
+    try:
+        with _threads(variant.how.threads):
+            made = _copy(variant, layout) if variant.kind == "real" else _generate(variant, layout)
+        layout.write_record(made)
+    except BaseException:
+        layout.remove(variant.name)
+        raise
+    return "made"
+
+
+def _is_there(layout: Layout, record: Record, variant: Variant) -> bool:
+    """Whether a volume was made of the same files, by the same settings, and is as it was then."""
+    if (record.settings, record.kind, record.seed) != (variant.how.digest, variant.kind, _seed(variant)):
+        return False
+    donors = dict(variant.donors)
+    if record.donor is not None and record.donor not in donors:
+        return False
+    files = {"image": variant.image, "labels": variant.labels}
+    if record.donor is not None:
+        files["donor"] = donors[record.donor]
+    now: dict[str, str] = {}
+    with suppress(InputError):  # a file that is gone
+        now = {what: sha256(path) for what, path in files.items()}
+    return now == record.sources and layout.is_whole(record)
+
+
+def _seed(variant: Variant) -> int | None:
+    return None if variant.kind == "real" else variant.seed
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _copy(variant: Variant, layout: Layout) -> Record:
+    """Take a scan over as it is, in nnU-Net's format."""
+    scan = read_volume(variant.image)
+    labels = read_label_map(variant.labels).aligned_to(scan.grid)
+    image, out = layout.image(variant.name), layout.labels / f"{variant.name}{ENDING}"
+    if variant.image.name.lower().endswith(ENDING):
+        with replacing(image) as temporary:
+            shutil.copyfile(variant.image, temporary)
+    else:
+        write_volume(scan, image, description=None if "synthetic" in scan.meta else "")
+    write_volume(_of_dataset(labels, variant.how, None), out)
+    return Record(
+        name=variant.name,
+        kind="real",
+        synthetic="synthetic" in scan.meta,
+        case=variant.case,
+        image_sha256=sha256(image),
+        labels_sha256=sha256(out),
+        sources={"image": sha256(variant.image), "labels": sha256(variant.labels)},
+        settings=variant.how.digest,
+    )
+
+
+def _generate(variant: Variant, layout: Layout) -> Record:
+    plan = read_plan(find_bundle(variant.how.model))
+    labels, operations, notes = _target(variant, plan)
+    mask, image = layout.masks / f"{variant.name}{ENDING}", layout.image(variant.name)
+    out = layout.labels / f"{variant.name}{ENDING}"
+    # nnU-Net's label map is checked before the work is done, but written after it: no label map without scan.
+    named = _of_dataset(labels, variant.how, plan)
+    write_volume(labels, mask)
+    recipe, donor, more = _recipe(variant, plan, mask)
+    recipe = _from_folder(recipe, image.parent)
+    bundle = _loaded(variant.how.model, recipe.model.sha256)
+    run_recipe(recipe, image, beside=image.parent, bundle=bundle)
+    write_volume(named, out)
+    sources = {"image": sha256(variant.image), "labels": sha256(variant.labels)}
+    if donor is not None and recipe.informed is not None:
+        sources["donor"] = recipe.informed.sha256
+    return Record(
+        name=variant.name,
+        kind=variant.kind,
+        synthetic=True,
+        case=variant.case,
+        donor=donor,
+        seed=recipe.seed,
+        operations=tuple(operations),
+        notes=(*notes, *more),
+        model=plan.name,
+        model_sha256=recipe.model.sha256,
+        image_sha256=sha256(image),
+        labels_sha256=sha256(out),
+        sources=sources,
+        settings=variant.how.digest,
+    )
+
+
+def _target(variant: Variant, plan: Plan) -> tuple[LabelMap, list[dict[str, Any]], list[str]]:
+    """The label map that is drawn, what was done to make it, and what people should know of it."""
+    how = variant.how
+    labels = read_label_map(variant.labels, plan.labels)
+    labels = labels.with_voxels(labels.voxels.astype(np.uint8))
+    if variant.kind == "edit":
+        scan = read_volume(variant.image)
+        labels = labels.aligned_to(scan.grid)
+        if not np.isin(labels.voxels, [label.value for label in plan.labels.lesions]).any():
+            raise LeftOut("The case has no lesion to change.")
+        rng = np.random.default_rng(variant.mask_seed)
+        for _ in range(_DRAWS):
+            result = augment_mask(labels, "brain", seed=rng, body=scan)
+            if result.changed.any():
+                break
+        else:
+            raise LeftOut(f"{_DRAWS} draws left the lesion as it is, most likely for want of room in the body.")
+    elif how.augment == "none":
+        return labels, [], []
+    else:
+        result = augment_mask(labels, how.augment, seed=variant.mask_seed, body=read_volume(variant.image))
+    operations: list[dict[str, Any]] = result.record()["operations"]
+    return result.labels, operations, list(result.notes)
+
+
+def _of_dataset(labels: LabelMap, how: How, plan: Plan | None) -> LabelMap:
+    """A label map with the dataset's own labels, without the body; InputError for a value that it does not name."""
+    voxels = labels.voxels
+    known = {0, *how.labels.values(), *({how.ignore} if how.ignore is not None else ())}
+    body = plan.labels.body if plan is not None else None
+    if body is not None and body.value not in known:
+        voxels = np.where(voxels == body.value, 0, voxels)
+    unknown = sorted(set(np.unique(voxels).tolist()) - known)
+    if unknown:
+        raise InputError(
+            f"{labels.source or 'The label map'} holds the value {unknown[0]}, which dataset.json does not name; add "
+            "it there or relabel the map."
+        )
+    return LabelMap(voxels.astype(np.uint8), labels.affine, meta=labels.meta)
+
+
+def _recipe(variant: Variant, plan: Plan, mask: Path) -> tuple[Recipe, str | None, list[str]]:
+    """The recipe, the name of the donor if there is one, and notes."""
+    drawing = variant.how.drawing(variant.seed)
+    if variant.kind == "edit":
+        return make_edit_recipe(variant.image, variant.labels, mask, **drawing), None, []
+    drawing |= {"body": variant.image, "position": variant.how.position}
+    if variant.kind == "IG":
+        return make_recipe(mask, GENERATED, **drawing), None, []
+    if variant.kind == "baseline":
+        return make_recipe(mask, variant.image, **drawing), None, []
+    own = sha256(variant.image)
+    notes: list[str] = []
+    for name, scan in variant.donors:
+        try:
+            if sha256(scan) != own:
+                return make_recipe(mask, scan, **drawing), name, notes
+            why = "It is the same scan under another name."
+        except InputError:
+            fault = _fault(scan, plan)
+            if fault is None:
+                raise
+            why = fault
+        notes.append(f"{name} does not inform it: {why}")
+    raise InputError(
+        f"No scan of another patient can inform {variant.case}"
+        f"{f' ({notes[0]})' if notes else ''}; add some to the dataset, or give a folder of scans."
+    )
+
+
+def _fault(scan: Path, plan: Plan) -> str | None:
+    """Why a scan cannot inform any volume; None if it can, so that the fault lies with the case."""
+    try:
+        volume = read_volume(scan)
+        check_modality(plan, volume)
+        fit_intensities(plan, volume, foreground(volume))
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
+    """The same recipe with all files named from the folder of its results on, which may then move with them."""
+
+    def moved(file: InputFile | None) -> InputFile | None:
+        return None if file is None else file.model_copy(update={"path": relative(file.path, folder)})
+
+    update: dict[str, Any] = {name: moved(getattr(recipe, name)) for name in ("mask", "informed", "body")}
+    if recipe.edit is not None:
+        files = {"image": moved(recipe.edit.image), "edited": moved(recipe.edit.edited)}
+        update["edit"] = recipe.edit.model_copy(update=files)
+    if Path(recipe.model.folder).is_absolute():
+        update["model"] = ModelReference(folder=relative(recipe.model.folder, folder), sha256=recipe.model.sha256)
+    return recipe.model_copy(update=update)
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: str, digest: str) -> ModelBundle:
+    """The model, once a process; `digest` is there so that one that has changed is loaded anew."""
+    return load_bundle(model)

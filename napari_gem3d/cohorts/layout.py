@@ -18,7 +18,7 @@ from napari_gem3d.io import replacing, sha256
 from napari_gem3d.sampling.recipe import sidecar
 from napari_gem3d.sampling.references import Strict
 
-Kind = Literal["IC", "IG", "edit", "real", "baseline"]
+Kind = Literal["IC", "IG", "edit", "real", "baseline", "harmonised"]
 ENDING = ".nii.gz"
 # What `replacing` leaves when a process is killed while it writes. nnU-Net would take it for a case.
 _LITTER = re.compile(r"\.\d+-.+")
@@ -33,7 +33,8 @@ class Record(Strict):
         The volume's: NAME_0000.nii.gz and NAME.nii.gz.
     kind
         "IC" and "IG" as in the paper: informed by a slice of another case, or by one that the model drew; "edit": the
-        scan with another lesion; "baseline": drawn by a model that sees no informed slice; "real": the scan itself.
+        scan with another lesion; "baseline": drawn by a model that sees no informed slice; "real": the scan itself;
+        "harmonised": informed by the slice that informs all, be it one of its own case.
     synthetic
         Whether it was generated, at least in part.
     case

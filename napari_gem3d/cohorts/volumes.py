@@ -197,6 +197,9 @@ def _recipe(variant: Variant, plan: Plan, mask: Path) -> tuple[Recipe, str | Non
         return make_recipe(mask, GENERATED, **drawing), None, []
     if variant.kind == "baseline":
         return make_recipe(mask, variant.image, **drawing), None, []
+    if variant.kind == "harmonised":
+        ((name, scan),) = variant.donors
+        return make_recipe(mask, scan, **drawing), name, []
     own = sha256(variant.image)
     notes: list[str] = []
     for name, scan in variant.donors:

@@ -175,21 +175,10 @@ def enhance(
         "threads": threads,
         "labels": labels,
     }
-    _take_place(layout, read, settings)
-    how = How(
-        _of_all(model),
-        solver,
-        steps,
-        eta,
-        device,
-        precision,
-        position,
-        augment,
-        threads,
-        labels,
-        read.ignore,
-        _digest(settings),
-    )
+    take_place(layout, read, settings)
+    same = ("solver", "steps", "eta", "device", "precision", "position", "augment", "threads", "labels")
+    shared = {name: settings[name] for name in same}
+    how = How(of_all(model), **shared, ignore=read.ignore, digest=digest_of(settings))
     tasks = list_variants(
         read.cases,
         layout.root,
@@ -205,7 +194,7 @@ def enhance(
         tasks, make_variant, workers=workers, scheduler=scheduler, device=device, retries=retries, say=say
     )
     records = layout.tidy(task.name for task in tasks)
-    _describe(layout, read, plan, settings, records, outcomes)
+    describe(layout, read, plan, settings, records, outcomes)
     return Cohort(layout.root, tuple(outcomes), len(tasks), records)
 
 
@@ -230,12 +219,12 @@ def _check(
     return "IC"
 
 
-def _of_all(model: Path | str) -> str:
+def of_all(model: Path | str) -> str:
     """The model as every process finds it: by its name, or where its folder is."""
     return str(Path(model).absolute()) if (Path(model) / "model.json").is_file() else str(model)
 
 
-def _take_place(layout: Layout, dataset: Dataset, settings: Mapping[str, Any]) -> None:
+def take_place(layout: Layout, dataset: Dataset, settings: Mapping[str, Any]) -> None:
     """Begin a folder, or go on with one that was begun with the same settings."""
     source = dataset.path if dataset.path.is_dir() else dataset.path.parent
     if layout.root == source.absolute():
@@ -252,11 +241,12 @@ def _take_place(layout: Layout, dataset: Dataset, settings: Mapping[str, Any]) -
         write_tables(layout, settings, {})
 
 
-def _digest(settings: Mapping[str, Any]) -> str:
+def digest_of(settings: Mapping[str, Any]) -> str:
+    """A short digest of the settings of a run, which every volume made by them carries."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _describe(
+def describe(
     layout: Layout,
     dataset: Dataset,
     plan: Plan,
@@ -264,6 +254,7 @@ def _describe(
     records: Mapping[str, Record],
     outcomes: Sequence[Outcome],
 ) -> None:
+    """Write what the dataset holds, where it is from, and what is missing."""
     missing = [(one.name, one.status, one.reason) for one in outcomes if one.status in ("left out", "failed")]
     write_tables(layout, settings, records, missing)
     channel = dataset.channel or plan.channel or plan.modality

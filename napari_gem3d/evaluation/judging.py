@@ -76,8 +76,9 @@ def compare(
     dict
         ``ms_ssim``, ``ssim``, ``psnr`` (dB), the perceptual distance by its figure's name, ``step_axial``,
         ``step_coronal``, ``step_sagittal`` and ``sharpness`` (synthetic / real, 1 is right), ``slice_correlation``,
-        ``real_slice_correlation`` and ``flicker`` (`consistency`), and ``contrast`` by label: means and deviations,
-        their difference and ratio. The ratio is that of the means above the frame's lower end: 0, or air for CT.
+        ``real_slice_correlation`` and ``flicker`` (`consistency`), the ``range`` of the frame in the scans' units, and
+        ``contrast`` by label: means and deviations, their difference and ratio. The ratio is that of the
+        means above the frame's lower end: 0, or air for CT.
 
     Raises
     ------
@@ -92,6 +93,7 @@ def compare(
     found |= {f"step_{plane}": step_ratio(*shown, axis=axis, inside=inside) for plane, axis in PLANES.items()}
     found["sharpness"] = sharpness(*shown, inside=inside)
     found |= consistency(*shown, inside)
+    found["range"] = [frame.low, frame.high]
     if labels is not None:
         found["contrast"] = _contrast(real, made, labels, frame.low)
     return found

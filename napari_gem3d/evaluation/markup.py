@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 _STYLE = """
 :root{color-scheme:light}
-body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;padding:1.5em 2em 4em;max-width:78em;color:#1b1b1b}
+body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;padding:1.5em 2em 4em;max-width:84em;color:#1b1b1b}
 h1{font-size:1.6em;margin-bottom:.1em}h3{margin-top:1.5em}
 h2{margin-top:2em;border-bottom:1px solid #ccc;padding-bottom:.2em}
 .wide{overflow-x:auto}table{border-collapse:collapse;margin:.6em 0 1.2em;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:#555;font-size:.88em;padding:.2em 0 .4em}
-td,th{padding:.22em .7em;text-align:right;white-space:nowrap}th{border-bottom:1px solid #999;font-weight:600}
-td:first-child,th:first-child{text-align:left}tr:nth-child(even) td{background:#f4f4f4}
+caption span{display:block;max-width:72em;position:sticky;left:0;width:min(72em,90vw)}
+td,th{padding:.22em .5em;text-align:right;white-space:nowrap}
+th{border-bottom:1px solid #999;font-weight:600;white-space:normal;vertical-align:bottom;min-width:4em}
+td:first-child,th:first-child,.words td,.words th{text-align:left}tr:nth-child(even) td{background:#f4f4f4}
 tr.total td{font-weight:600;border-top:1px solid #999}
 figure{margin:1em 0}figure.small{display:inline-block;margin:.5em}img{max-width:100%}
 figcaption{font-size:.88em;color:#555;max-width:60em}
@@ -32,7 +34,14 @@ def document(title: str, body: str) -> str:
     )
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str, totals: int = 0, longest: int = 40) -> str:
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    caption: str,
+    totals: int = 0,
+    longest: int = 40,
+    words: bool = False,
+) -> str:
     """A table; its last `totals` rows are set apart, and one of more rows than `longest` is folded up.
 
     Parameters
@@ -45,14 +54,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str, tota
         How many of the last rows sum up the others.
     longest
         Rows that are shown without asking.
+    words
+        Whether cells are read rather than compared, and so begin at the left.
     """
     cells = []
     for index, row in enumerate(rows):
         kind = " class='total'" if index >= len(rows) - totals else ""
         cells.append(f"<tr{kind}>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>")
     named = "".join(f"<th scope='col'>{html.escape(cell)}</th>" for cell in head)
-    told = f"<caption>{html.escape(caption)}</caption>"
-    made = f"<div class='wide'><table>{told}<tr>{named}</tr>{''.join(cells)}</table></div>"
+    told = f"<caption><span>{html.escape(caption)}</span></caption>"
+    kind = " class='words'" if words else ""
+    made = f"<div class='wide'><table{kind}>{told}<tr>{named}</tr>{''.join(cells)}</table></div>"
     return made if len(rows) <= longest else f"<details><summary>all {len(rows)} rows</summary>{made}</details>"
 
 

@@ -13,6 +13,8 @@ from napari_gem3d.evaluation.pictures import Example
 from napari_gem3d.evaluation.wording import (
     counts_of,
     distance_names,
+    in_range,
+    measured_by,
     name_of,
     pairs_of,
     plane_name,
@@ -21,6 +23,7 @@ from napari_gem3d.evaluation.wording import (
 )
 
 _PSNR = "psnr"
+_GLANCE = ("figure", "value", "what is right", "n")
 
 
 def page(report: Mapping[str, Any], examples: Sequence[Example], pictures: Mapping[str, Sequence[ClosestPair]]) -> str:
@@ -74,7 +77,8 @@ def _glance(report: Mapping[str, Any]) -> str:
     for plane, value in report["frechet"].items():
         slices = report["slices"][plane]
         counted = f"{slices['synthetic']} and {slices['real']} slices"
-        rows.append([f"{frechet}, {plane_name(plane, report)}", number(value, 2), "0: the same distribution", counted])
+        named = plane_name(plane, report) if report["frechet_is_fid"] else f"{frechet}, {plane}"
+        rows.append([named, number(value, 2), "0: the same distribution", counted])
     for region, scores in report.get("segmentation", {}).get("regions", {}).items():
         value = spread(scores["dice"], scores["dice_deviation"])
         rows.append([f"Dice of {region}", value, "1; compare with real scans", several(scores["n"], "scan")])
@@ -83,11 +87,12 @@ def _glance(report: Mapping[str, Any]) -> str:
         told = ", ".join(f"{verdicts.count(flag)} {flag}" for flag in ("copy", "look", "clear"))
         rows.append(["memorisation", told, "no copy", several(len(verdicts), "synthetic scan")])
     caption = (
-        f"{counts_of(report)}. Mean ± standard deviation over cases. {frechet}: {report['frechet_extractor']}. "
+        f"{counts_of(report)}. Mean over pairs ± standard deviation between cases. "
+        f"{measured_by(report['frechet_extractor'], frechet)} "
         f"{_perceptual(report)}"
     )
     few = "" if report["pairs"] else note("No synthetic scan has the name of a real one: only sets are compared.")
-    return f"{few}{table(('figure', 'value', 'right', 'n'), rows, caption)}"
+    return f"{few}{table(_GLANCE, rows, caption, words=True)}"
 
 
 def _pairs(report: Mapping[str, Any]) -> str:
@@ -121,34 +126,30 @@ def _pairs(report: Mapping[str, Any]) -> str:
 
 
 def _contrast(report: Mapping[str, Any]) -> str:
-    entries = [pair["contrast"] for pair in report["pairs"].values() if "contrast" in pair]
-    if not entries:
+    labelled = [pair for pair in report["pairs"].values() if "contrast" in pair]
+    if not labelled:
         return ""
-    unit = f", {report['units']}" if report["units"] else ""
-    rows = []
-    for label in sorted({label for entry in entries for label in entry}, key=int):
-        found = [entry[label] for entry in entries if label in entry]
+    units, rows = report["units"], []
+    for label in sorted({label for pair in labelled for label in pair["contrast"]}, key=int):
+        found = [in_range(pair, label, units) for pair in labelled if label in pair["contrast"]]
         means = [sum(entry[key] for entry in found) / len(found) for key in _CONTRAST]
-        rows.append([label, str(len(found)), *(number(value, 1) for value in means), *_ratio(report, label)])
-    head = ["label", "n", *(f"{name}{unit}" for name in _CONTRAST.values()), "ratio"]
+        ratio = spread(*(report[side]["contrast"].get(label) for side in ("mean", "deviation")))
+        rows.append([label, str(len(found)), *(number(value, 1 if units else 3) for value in means), ratio])
     caption = (
-        f"{pairs_of(report)}; means over pairs of the label's voxels. The ratio is synthetic / real above the "
-        "background (above air for CT), mean ± standard deviation over cases."
+        f"{pairs_of(report)}; means over pairs of the label's voxels, in {units or 'shares of the real range'}. The "
+        "ratio is synthetic / real above the background (above air for CT), mean ± standard deviation between cases."
     )
+    head = ["label", "n", *_CONTRAST.values(), "ratio"]
     return _plotted(plots.contrast_plot(report)) + table(head, rows, caption)
 
 
 _CONTRAST = {
-    "real_mean": "real",
-    "synthetic_mean": "synthetic",
+    "real_mean": "mean, real",
+    "synthetic_mean": "mean, synthetic",
     "difference": "difference",
-    "real_deviation": "deviation in the label, real",
-    "synthetic_deviation": "synthetic",
+    "real_deviation": "deviation inside, real",
+    "synthetic_deviation": "deviation inside, synthetic",
 }
-
-
-def _ratio(report: Mapping[str, Any], label: str) -> list[str]:
-    return [spread(*(report[side]["contrast"].get(label) for side in ("mean", "deviation")))]
 
 
 def _slices(report: Mapping[str, Any]) -> str:
@@ -241,7 +242,7 @@ def _plotted(plot: plots.Plot) -> str:
 
 def _perceptual(report: Mapping[str, Any]) -> str:
     found = report["perceptual_distance"]
-    return f"{name_of(found['figure'])}: {found['title']}."
+    return measured_by(found["title"], name_of(found["figure"]))
 
 
 def _digits(figure: str) -> int:

@@ -54,7 +54,7 @@ def examples(report: Mapping[str, Any], pairs: Sequence[Pair], made: Mapping[str
             yield Example(name, _planes([Row(read_scan(made[name]), name)]))
         return
     ranked = sorted(pairs, key=lambda pair: float(report["pairs"][pair.name]["ms_ssim"]))
-    wanted = {len(ranked) - 1: "most alike", len(ranked) // 2: "in the middle", 0: "least alike"}
+    wanted = {len(ranked) - 1: "Most alike", len(ranked) // 2: "In the middle", 0: "Least alike"}
     for place in sorted(wanted, reverse=True):
         pair = ranked[place]
         caption = f"{wanted[place]}: {pair.name}, MS-SSIM {report['pairs'][pair.name]['ms_ssim']:.3f}"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.evaluation.wording import LIKENESS, RATIOS, counts_of, name_of, pairs_of
+from napari_gem3d.evaluation.wording import LIKENESS, RATIOS, counts_of, in_range, measured_by, name_of, pairs_of
 
 try:
     from matplotlib import rc_context
@@ -60,7 +60,7 @@ def likeness_plot(report: Mapping[str, Any]) -> Plot:
     found = report["perceptual_distance"]
     return Plot(
         f"A dot a pair, the line their median; {pairs_of(report)}. Left: likeness; right: synthetic / real, where 1 is "
-        f"right. {name_of(found['figure'])}: {found['title']}.",
+        f"right. {measured_by(found['title'], name_of(found['figure']))}",
         _figures(list(report["pairs"].values()), report["figures"]),
     )
 
@@ -121,7 +121,7 @@ def _contrast(pairs: Sequence[Mapping[str, Any]], units: str) -> bytes:
         figure = Figure((5, 4.4), layout="constrained")
         axis = figure.subplots()
         for index, label in enumerate(labels):
-            shown = [pair["contrast"][label] for pair in pairs if label in pair.get("contrast", {})]
+            shown = [in_range(pair, label, units) for pair in pairs if label in pair.get("contrast", {})]
             axis.scatter(
                 [entry["real_mean"] for entry in shown],
                 [entry["synthetic_mean"] for entry in shown],
@@ -133,8 +133,8 @@ def _contrast(pairs: Sequence[Mapping[str, Any]], units: str) -> bytes:
             )
         ends = [*axis.get_xlim(), *axis.get_ylim()]
         axis.plot([min(ends), max(ends)], [min(ends), max(ends)], color="#999999", linewidth=0.8, linestyle="--")
-        unit = f", {units}" if units else ""
-        axis.set(xlabel=f"real{unit}", ylabel=f"synthetic{unit}", title="mean intensity by label", aspect="equal")
+        unit = units or "share of the real scan's range"
+        axis.set(xlabel=f"real, {unit}", ylabel=f"synthetic, {unit}", title="mean intensity by label", aspect="equal")
         axis.legend()
         return _svg(figure)
 
@@ -199,7 +199,7 @@ def _strips(axis: Axes, groups: Mapping[str, Sequence[float]], colours: Mapping[
         colour = (colours or {}).get(name, _MADE)
         axis.scatter(sideways, values, s=14, alpha=0.65, color=colour, rasterized=len(values) > _MOST_SHAPES)
         axis.hlines(np.median(values), place - 0.35, place + 0.35, color=_INK, linewidth=1.5)
-    axis.set_xticks(range(len(groups)), list(groups))
+    axis.set_xticks(range(len(groups)), [name.replace(", ", ",\n") for name in groups])
     axis.set_xlim(-0.6, len(groups) - 0.4)
 
 

@@ -16,7 +16,7 @@ _NAMES = {
     "step_sagittal": "steps, sagittal",
     "slice_correlation": "slice correlation",
     "real_slice_correlation": "slice correlation, real",
-    "slice_step": "brightness steps of slices",
+    "slice_step": "brightness steps",
 }
 _RIGHT = {
     "ms_ssim": "1: the same",
@@ -42,14 +42,28 @@ def name_of(figure: str) -> str:
     return _NAMES.get(figure, figure.replace("_", " "))
 
 
+def measured_by(title: str, what: str) -> str:
+    """Which network a distance is measured by, as a sentence."""
+    return f"{what[0].upper()}{what[1:]}: {title}."
+
+
 def right_value(figure: str) -> str:
     """Which value of a figure is right."""
     return _RIGHT.get(figure, "")
 
 
+def in_range(pair: Mapping[str, Any], label: str, units: str) -> dict[str, float]:
+    """A label's contrast in the scans' units, HU; where these are arbitrary, in shares of the real scan's range."""
+    low, high = (0.0, 1.0) if units else pair["range"]
+    found = pair["contrast"][label]
+    means = {key: (found[key] - low) / (high - low) for key in ("real_mean", "synthetic_mean")}
+    widths = ("difference", "real_deviation", "synthetic_deviation")
+    return means | {key: found[key] / (high - low) for key in widths}
+
+
 def plane_name(plane: str, report: Mapping[str, Any]) -> str:
     """A plane of the Fréchet distance: FID-A, FID-C, FID-S as in the paper if it is FID."""
-    return f"FID-{plane[0].upper()} ({plane})" if report["frechet_is_fid"] else plane
+    return f"FID-{plane[0].upper()}, {plane}" if report["frechet_is_fid"] else plane
 
 
 def distance_names(report: Mapping[str, Any]) -> tuple[str, str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,8 +89,19 @@ def run(options: argparse.Namespace) -> int:
     from napari_gem3d.cohorts.enhance import enhance
 
     names = vars(options).keys() - {"dataset", "out", "run"}
-    made = enhance(options.dataset, options.out, **{name: getattr(options, name) for name in names}, say=say)
+    with terminable():
+        made = enhance(options.dataset, options.out, **{name: getattr(options, name) for name in names}, say=say)
     return report(made, time.monotonic() - started)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM, as batch systems send it before the time is over, stop the run as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def say(line: str) -> None:

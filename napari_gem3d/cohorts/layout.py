@@ -199,9 +199,7 @@ def read_settings(layout: Layout) -> dict[str, Any] | None:
         content = json.loads(layout.provenance.read_bytes())
     except FileNotFoundError:
         if layout.root.exists() and (not layout.root.is_dir() or any(layout.root.iterdir())):
-            raise InputError(
-                f"{layout.root} is there already and was not made by this; give an empty folder."
-            ) from None
+            raise InputError(f"{layout.root} is there and was not made by this command; give a new folder.") from None
         return None
     except (OSError, ValueError):
         content = None

@@ -27,7 +27,7 @@ from napari_gem3d.masks import augment_mask
 from napari_gem3d.sampling.edit_recipe import make_edit_recipe
 from napari_gem3d.sampling.inputs import check_modality
 from napari_gem3d.sampling.recipe import GENERATED, Recipe, make_recipe
-from napari_gem3d.sampling.references import InputFile, ModelReference
+from napari_gem3d.sampling.references import InputFile
 from napari_gem3d.sampling.results import run_recipe
 
 # The policy sometimes draws nothing. An edit without a change is none, so it is drawn again, so often.
@@ -231,7 +231,7 @@ def _fault(scan: Path, plan: Plan) -> str | None:
 
 
 def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
-    """The same recipe with all files named from the folder of its results on, which may then move with them."""
+    """The same recipe with all files named from the folder of its results on, which may then move together."""
 
     def moved(file: InputFile | None) -> InputFile | None:
         return None if file is None else file.model_copy(update={"path": relative(file.path, folder)})
@@ -240,8 +240,6 @@ def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
     if recipe.edit is not None:
         files = {"image": moved(recipe.edit.image), "edited": moved(recipe.edit.edited)}
         update["edit"] = recipe.edit.model_copy(update=files)
-    if Path(recipe.model.folder).is_absolute():
-        update["model"] = ModelReference(folder=relative(recipe.model.folder, folder), sha256=recipe.model.sha256)
     return recipe.model_copy(update=update)
 
 

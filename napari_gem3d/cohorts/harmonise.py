@@ -1,0 +1,306 @@
+"""Harmonise a dataset (de-enhancement): every case drawn anew, all informed by one slice; and what that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from napari_gem3d import __version__
+from napari_gem3d.bundle.plan import Plan
+from napari_gem3d.bundle.store import find_bundle, hash_bundle, read_plan
+from napari_gem3d.cohorts.enhance import Cohort, describe, digest_of, of_all, take_place
+from napari_gem3d.cohorts.harmonise_measure import Measure, Measurement, measure, read_measurement
+from napari_gem3d.cohorts.harmonise_sources import find_sources
+from napari_gem3d.cohorts.harmonise_spread import spreads, summary
+from napari_gem3d.cohorts.layout import Layout, relative, write_json
+from napari_gem3d.cohorts.outcome import Outcome
+from napari_gem3d.cohorts.runner import RETRIES, run_tasks
+from napari_gem3d.cohorts.variants import How, Variant, derived
+from napari_gem3d.cohorts.volumes import make_variant
+from napari_gem3d.errors import InputError
+from napari_gem3d.foreground import foreground
+from napari_gem3d.io import read_slice, replacing, sha256
+from napari_gem3d.io.slices import is_slice
+from napari_gem3d.labels import LabelMap
+from napari_gem3d.sampling.donors import patient
+from napari_gem3d.sampling.inputs import Inputs, check_modality, choose_slice, own_case, read_scan
+from napari_gem3d.sampling.recipe import choose_seed, drawing_settings
+from napari_gem3d.training.config.settings import DataSettings
+from napari_gem3d.training.data.dataset import Dataset, read_dataset
+
+FORMAT = "napari-gem3d harmonisation"
+
+
+@dataclass(frozen=True)
+class Harmonised:
+    """What became of a dataset.
+
+    Attributes
+    ----------
+    cohort
+        The volumes.
+    report
+        As ``report.json`` holds it; None after an interrupt, or if no case could be harmonised.
+    """
+
+    cohort: Cohort
+    report: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Informed:
+    """The slice that informs all.
+
+    Attributes
+    ----------
+    path
+        Scan or 2D image.
+    index, slices
+        The axial slice, 0 the lowest, and how many there are.
+    position
+        Where it stands, 0 to 1, in its scan and in every case.
+    """
+
+    path: Path
+    index: int
+    slices: int
+    position: float
+
+
+def harmonise(
+    dataset: Path | str,
+    informed: Path | str,
+    out: Path | str,
+    *,
+    slice: int | None = None,
+    position: float | None = None,
+    sources: Path | str | None = None,
+    source_pattern: str | None = None,
+    split: Literal["Tr", "Ts"] = "Tr",
+    channel: int = 0,
+    seed: int = 0,
+    model: Path | str = "brain-flair",
+    steps: int | None = None,
+    solver: str | None = None,
+    eta: float = 0.0,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int = 1,
+    workers: int = 0,
+    scheduler: str | None = None,
+    retries: int = RETRIES,
+    say: Callable[[str], None] = lambda line: None,
+) -> Harmonised:
+    """Draw every case of a dataset anew with one informed slice (de-enhancement, section 4 of the paper), and report.
+
+    The label map and the body of each case stay; how it looks is that of the informed slice. What is there and whole is
+    not made again, as with `enhance`.
+
+    Parameters
+    ----------
+    dataset
+        nnU-Net's raw layout, or a CSV, see `read_dataset`.
+    informed
+        Scan (or 2D image) one axial slice of which informs all cases; it may be a case of the dataset.
+    out
+        Folder of the new dataset, as `enhance` writes it, with the names of the cases; and ``report.json``,
+        ``report.html``. New, or of an earlier call with the same settings.
+    slice, position
+        The informed slice by index (0 the lowest), or by position from 0 (lowest) to 1 (highest; default 0.5). Of a 2D
+        image, where it stands.
+    sources, source_pattern
+        Where the cases are from, for the report, see `find_sources`.
+    split
+        "Tr", or "Ts" for ``imagesTs`` and ``labelsTs``.
+    channel
+        Which channel of the images.
+    seed
+        0 … 2³² − 1; seeds of volumes are functions of it and their names.
+    model, steps, solver, eta, device, precision
+        As for `make_recipe`; the model must look at an informed slice.
+    threads, workers, scheduler, retries, say
+        As for `enhance`.
+
+    Returns
+    -------
+    Harmonised
+        What was made, was there, failed, and the report. One bad case stops nothing.
+
+    Raises
+    ------
+    InputError
+        If the dataset, the informed slice, the sources, the model or a value cannot be used, `out` has another dataset
+        or other settings, or matplotlib is missing.
+    """
+    from napari_gem3d.cohorts import harmonise_page  # matplotlib: found missing now, not after hours
+
+    dataset, layout = Path(dataset), Layout(Path(out).absolute())
+    plan = read_plan(find_bundle(model))
+    if not plan.informed:
+        raise InputError(f"{plan.name} is a baseline without informed slice, which harmonises nothing; take another.")
+    if threads < 1:
+        raise InputError(f"{threads} threads are not possible; choose 1 or more.")
+    there = "cpu" if scheduler is not None else device  # a scheduler's workers have devices that this machine lacks
+    choose_seed(seed)
+    drawing_settings(plan, solver, steps, eta, seed, there, precision)
+    read = read_dataset(dataset, DataSettings(channel=channel), split)
+    origins = find_sources(
+        [case.name for case in read.cases], None if sources is None else Path(sources), source_pattern
+    )
+    chosen = _informed(plan, Path(informed), slice, position)
+    settings = {
+        "task": "harmonise",
+        "dataset": relative(dataset.absolute(), layout.root),
+        "split": split,
+        "channel": channel,
+        "seed": seed,
+        "informed": relative(chosen.path.absolute(), layout.root),
+        "informed_sha256": sha256(chosen.path),
+        "slice": chosen.index,
+        "position": chosen.position,
+        "model": plan.name,
+        "model_sha256": hash_bundle(find_bundle(model)),
+        "solver": solver,
+        "steps": steps,
+        "eta": eta,
+        "device": device,
+        "precision": precision,
+        "threads": threads,
+        "labels": dict(read.labels) or {label.name: label.value for label in plan.labels if label.meaning != "body"},
+    }
+    take_place(layout, read, settings)
+    same = ("solver", "steps", "eta", "device", "precision", "position", "threads", "labels")
+    how = How(of_all(model), **{name: settings[name] for name in same}, ignore=read.ignore, digest=digest_of(settings))
+    running = {"workers": workers, "scheduler": scheduler, "device": device, "retries": retries, "say": say}
+    tasks = _tasks(read, chosen.path, layout, how, seed)
+    outcomes = run_tasks(tasks, make_variant, **running)
+    records = layout.tidy(task.name for task in tasks)
+    describe(layout, read, plan, settings, records, outcomes)
+    cohort = Cohort(layout.root, tuple(outcomes), len(tasks), records)
+    if cohort.interrupted:
+        return Harmonised(cohort, None)
+    measured, missing = _measured(read, cohort, layout, plan, settings["labels"], running)
+    if not measured:
+        return Harmonised(cohort, None)
+    report = _report(read, chosen, layout, plan, measured, missing, origins)
+    text = harmonise_page.page(report, measured, layout, chosen.path)
+    write_json(report, layout.root / "report.json")
+    with replacing(layout.root / "report.html") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Harmonised(cohort, report)
+
+
+def _informed(plan: Plan, path: Path, index: int | None, position: float | None) -> Informed:
+    """The informed slice, checked."""
+    if is_slice(path):
+        if index is not None:
+            raise InputError(f"{path} is one slice; give no number with it, but a position if it is not of the middle.")
+        check_modality(plan, read_slice(path))
+        share = 0.5 if position is None else position
+        if not 0 <= share <= 1:
+            raise InputError(f"The position {share} is not possible; choose 0 (lowest slice) to 1 (highest).")
+        return Informed(path, 0, 1, share)
+    scan = read_scan(plan, path)
+    inside = foreground(scan)
+    own = own_case(plan, scan, inside)
+    mask = LabelMap(inside.astype("uint8"), scan.affine)
+    chosen = choose_slice(Inputs(mask, own, scan, inside, own, same_patient=True), index, position)
+    slices = own.grid.shape[0]
+    return Informed(path, chosen, slices, chosen / max(slices - 1, 1))
+
+
+def _tasks(dataset: Dataset, informed: Path, layout: Layout, how: How, seed: int) -> list[Variant]:
+    donor = ((patient(informed), informed.absolute()),)
+    return [
+        Variant(
+            case.name,
+            "harmonised",
+            case.name,
+            case.image.absolute(),
+            case.labels.absolute(),
+            derived(seed, case.name, "volume"),
+            derived(seed, case.name, "mask"),
+            donor,
+            layout.root,
+            how,
+        )
+        for case in dataset.cases
+    ]
+
+
+def _measured(
+    dataset: Dataset,
+    cohort: Cohort,
+    layout: Layout,
+    plan: Plan,
+    labels: Mapping[str, int],
+    running: Mapping[str, Any],
+) -> tuple[dict[str, Measurement], list[tuple[str, str]]]:
+    """What was measured of every case that is there, and why others are not."""
+    body = 0 if plan.labels.body is None else plan.labels.body.value
+    named = {name: value for name, value in labels.items() if value != body}
+    tasks = [
+        Measure(f"measure {case.name}", case.name, case.image.absolute(), layout.root, named, body, plan.modality)
+        for case in dataset.cases
+        if case.name in cohort.records
+    ]
+    outcomes = run_tasks(tasks, measure, **running)
+    failed = [(one.name.removeprefix("measure "), one.reason) for one in outcomes if one.status == "failed"]
+    found = {case.name: read_measurement(layout, case.name) for case in dataset.cases if case.name in cohort.records}
+    bad = {name for name, _ in failed}
+    measured = {name: one for name, one in found.items() if one is not None and name not in bad}
+    return measured, [*_reasons(cohort.outcomes), *failed]
+
+
+def _reasons(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
+    return [(one.name, one.reason) for one in outcomes if one.status in ("left out", "failed")]
+
+
+def _report(
+    dataset: Dataset,
+    informed: Informed,
+    layout: Layout,
+    plan: Plan,
+    measured: Mapping[str, Measurement],
+    missing: Sequence[tuple[str, str]],
+    origins: Mapping[str, str],
+) -> dict[str, Any]:
+    sources: dict[str, list[str]] = {}
+    for name in measured:
+        sources.setdefault(origins[name], []).append(name)
+    images = {case.name: relative(case.image.absolute(), layout.root) for case in dataset.cases}
+    found = spreads(measured, origins)
+    return {
+        "format": FORMAT,
+        "napari_gem3d": __version__,
+        "synthetic": True,
+        "model": plan.name,
+        "modality": plan.modality,
+        "informed": {
+            "name": informed.path.name,
+            "slice": informed.index,
+            "slices": informed.slices,
+            "position": informed.position,
+        },
+        "by_sources": len(sources) < len(measured),
+        "sources": dict(sorted(sources.items())),
+        "summary": summary(found),
+        "spread": found,
+        "cases": {
+            name: {"source": origins[name], "image": images[name]}
+            | {side: _case(getattr(one, side)) for side in ("before", "after")}
+            for name, one in measured.items()
+        },
+        "missing": [{"case": name, "reason": reason} for name, reason in missing],
+    }
+
+
+def _case(scan: Any) -> dict[str, Any]:
+    """What the report tells of a scan; the histograms stay in ``measures``."""
+    parts = {name: part for name, part in scan.parts.items() if part.voxels}
+    return {
+        "reference": scan.reference,
+        **{key: {name: getattr(part, key) for name, part in parts.items()} for key in ("voxels", "mean", "deviation")},
+    }

@@ -223,10 +223,10 @@ def class_bounds(healthy: NDArray[np.float64], scan: Volume) -> tuple[float, flo
 def _part(values: NDArray[np.float64]) -> Part:
     if not values.size:
         return Part(voxels=0, mean=0, deviation=0, quantiles=(), edges=(0, 0), histogram=())
-    low, high = (float(edge) for edge in np.percentile(values, (_CLIPPED, 100 - _CLIPPED)))
+    low, high = (float(edge) for edge in np.percentile(values, (_CLIPPED, 100 - _CLIPPED), method="nearest"))
     clipped = np.clip(values, low, high)
-    edges = (low, high) if high > low else (low - 0.5, low + 0.5)
-    counts, _ = np.histogram(clipped, _BINS, edges)
+    bins, edges = _bins(clipped, low, high)
+    counts, _ = np.histogram(clipped, bins, edges)
     return Part(
         voxels=values.size,
         mean=float(clipped.mean()),
@@ -235,6 +235,16 @@ def _part(values: NDArray[np.float64]) -> Part:
         edges=edges,
         histogram=_rounded(counts / values.size),
     )
+
+
+def _bins(values: NDArray[np.float64], low: float, high: float) -> tuple[int, tuple[float, float]]:
+    """How many bins, and their first and last edge: each holds equally many of the values that a file can store."""
+    if np.array_equal(values, np.rint(values)):
+        steps = int(high - low) + 1
+        wide = -(-steps // _BINS)
+        bins = -(-steps // wide)
+        return bins, (low - 0.5, low - 0.5 + bins * wide)
+    return _BINS, (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
 def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:

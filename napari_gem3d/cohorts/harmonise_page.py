@@ -18,14 +18,14 @@ from napari_gem3d.io.slices import is_slice
 from napari_gem3d.pictures import Row, planes_in_rows
 from napari_gem3d.volume import Volume
 
-UNITS = {STORED: "as stored", SCALED: "scaled by each scan's 99.5th percentile"}
+UNITS = {STORED: "as stored", SCALED: "scaled"}
 NAMES = {
-    "between_cases": "means, between cases",
-    "between_sources": "means, between sources",
-    "distance_cases": "distributions, between cases",
-    "distance_sources": "distributions, between sources",
+    "between_cases": "means, cases",
+    "between_sources": "means, sources",
+    "distance_cases": "distributions, cases",
+    "distance_sources": "distributions, sources",
 }
-_GROUPS = {BODY: "whole body", "classes": "intensity classes", "labels": "labels"}
+_GROUPS = {BODY: "body", "classes": "classes", "labels": "labels"}
 _SHOWN = 6
 
 
@@ -79,7 +79,9 @@ def _figure(value: float, report: Mapping[str, Any]) -> str:
 
 def _informed(report: Mapping[str, Any]) -> str:
     found = report["informed"]
-    return f"{found['name']}, slice {found['slice']} of {found['slices']}" if found["slices"] > 1 else found["name"]
+    if found["slices"] == 1:
+        return str(found["name"])
+    return f"{found['name']}, slice {found['slice']} (0 lowest, {found['slices'] - 1} highest)"
 
 
 def _glance(report: Mapping[str, Any]) -> str:
@@ -88,8 +90,8 @@ def _glance(report: Mapping[str, Any]) -> str:
         for group, sides in groups.items():
             cells = [change(*(sides[side][name] for side in SIDES), report) for name in MEASURES]
             rows.append([f"{_GROUPS[group]}, {UNITS[unit]}" if SCALED in report["summary"] else _GROUPS[group], *cells])
-    head = ("before → harmonised", *(NAMES[name] for name in MEASURES))
-    told = table(head, rows, f"{_counts(report)}. {_how(report)}")
+    head = ("differences of", *(NAMES[name] for name in MEASURES))
+    told = note(_how(report)) + table(head, rows, f"{_counts(report)}; before → harmonised.")
     if report["by_sources"]:
         return told
     return told + note(
@@ -100,8 +102,8 @@ def _glance(report: Mapping[str, Any]) -> str:
 
 def _how(report: Mapping[str, Any]) -> str:
     measures = (
-        "Means: standard deviation of the mean intensities of cases, or of sources. Distributions: Wasserstein "
-        "distance, mean over all pairs of cases, or of sources."
+        "How much cases, and their sources, differ. Means: standard deviation of the mean intensities. Distributions: "
+        "Wasserstein distance, mean over all pairs."
     )
     if report["modality"] == "CT":
         return f"{measures} Smaller is more alike."
@@ -150,8 +152,8 @@ def _distributions(report: Mapping[str, Any], measured: Mapping[str, Measurement
     scaled = "" if report["modality"] == "CT" else " Scaled: shares of the scan's 99.5th percentile."
     return picture(
         distribution_plot(measured, sources),
-        f"{_counts(report)}. Density of the intensities of every part, a curve a case, {colours}. Before and "
-        f"harmonised have one axis in each unit.{scaled}",
+        f"{_counts(report)}. Density of the intensities of every part, a curve a case, {colours}, smoothed a "
+        f"little. Before and harmonised have the same axis.{scaled}",
         kind="svg+xml",
     ) + picture(
         mean_plot(measured, sources),

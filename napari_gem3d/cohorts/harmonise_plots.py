@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from textwrap import fill
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from napari_gem3d.cohorts.harmonise_measure import Measurement, Scan
 from napari_gem3d.cohorts.harmonise_spread import SCALED, SIDES, STORED, Side, is_ct, part_names
@@ -18,6 +20,7 @@ try:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
 except ImportError as error:
     raise InputError(
         f"The report of harmonising needs matplotlib ({error}): pip install 'napari-gem3d[evaluation]'."
@@ -38,6 +41,8 @@ _STYLE: Any = {
     # Labels and sources may be called anything, "$" included.
     "text.parse_math": False,
 }
+# Of the histograms, in bins: small labels are ragged.
+_SMOOTH = 1.5
 # More curves than this are one grey cloud; a random choice of them shows as much.
 _MOST_CURVES = 60
 
@@ -52,11 +57,14 @@ class Rows:
         Which.
     title
         For people.
+    logarithmic
+        Whether its intensities are: as stored, MR scans differ by powers of ten.
     """
 
     side: Side
     unit: str
     title: str
+    logarithmic: bool = False
 
     def scan(self, one: Measurement) -> Scan:
         """What was measured of a case on this side."""
@@ -72,8 +80,8 @@ def rows_of(measured: Mapping[str, Measurement]) -> list[Rows]:
     if is_ct(measured):
         return [Rows("before", STORED, "before, HU"), Rows("after", STORED, "harmonised, HU")]
     return [
-        Rows("before", STORED, "before, as stored"),
-        Rows("after", STORED, "harmonised, as stored"),
+        Rows("before", STORED, "before, as stored", logarithmic=True),
+        Rows("after", STORED, "harmonised, as stored", logarithmic=True),
         Rows("before", SCALED, "before, scaled"),
         Rows("after", SCALED, "harmonised, scaled"),
     ]
@@ -100,6 +108,10 @@ def distribution_plot(measured: Mapping[str, Measurement], sources: Mapping[str,
             for name, axis in zip(names, line, strict=True):
                 for case in shown:
                     _curve(axis, row, measured[case], name, colours[sources[case]])
+                if row.logarithmic:
+                    axis.set_xscale("log")
+                    axis.xaxis.set_major_locator(LogLocator(numticks=4))
+                    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
                 axis.set_yticks([])
                 axis.set_ylim(bottom=0)
                 axis.tick_params(labelsize=7.5)
@@ -132,7 +144,7 @@ def mean_plot(measured: Mapping[str, Measurement], sources: Mapping[str, str]) -
                     axis.hlines(
                         np.median(means), place + offset - 0.15, place + offset + 0.15, color=_INK, linewidth=1.4
                     )
-        axis.set_xticks(range(len(names)), names)
+        axis.set_xticks(range(len(names)), [fill(name, 13) for name in names])
         axis.set_ylabel("mean, HU" if is_ct(measured) else "mean / 99.5th percentile")
         marks = [
             Line2D([], [], color=_INK, linestyle="", marker=mark, markersize=4, label=text)
@@ -179,12 +191,16 @@ def _curve(axis: Axes, row: Rows, one: Measurement, name: str, colour: str) -> N
         return
     part, divisor = row.scan(one).parts[name], row.divisor(one)
     low, high = (edge / divisor for edge in part.edges)
+    edges = np.linspace(low, high, len(part.histogram) + 1)
     shares = np.array(part.histogram)
-    edges = np.linspace(low, high, len(shares) + 1)
-    # The last bin of either end holds what was clipped to it, which would stand out as a spike.
-    inner = slice(1, -1)
+    if len(shares) > 4:
+        # The outermost bins hold what was clipped to them, which would stand out as spikes.
+        shares, edges = shares[1:-1], edges[1:-1]
     middles = (edges[:-1] + edges[1:]) / 2
-    axis.plot(middles[inner], shares[inner] / (edges[1] - edges[0]), color=colour, linewidth=1, alpha=0.75)
+    density = gaussian_filter1d(shares, _SMOOTH, mode="nearest") / np.diff(edges)
+    if row.logarithmic:
+        density, middles = (density * middles)[middles > 0], middles[middles > 0]
+    axis.plot(middles, density, color=colour, linewidth=1, alpha=0.8)
 
 
 def _same_ranges(rows: Sequence[Rows], axes: Any) -> None:

@@ -1,0 +1,94 @@
+"""Harmonise a dataset: every case drawn anew, all informed by one slice, with a report of what differs less."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from napari_gem3d.cli.enhance import add_worker_options, report, say
+from napari_gem3d.cli.options import check_exist
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``harmonize``."""
+    parser.add_argument(
+        "dataset", type=Path, metavar="DATASET", help="nnU-Net raw layout, or a CSV of image and labels"
+    )
+    parser.add_argument(
+        "--informed",
+        required=True,
+        metavar="SCAN[:SLICE]",
+        help="scan, or 2D image, whose slice informs all cases; SLICE is counted from the lowest (0)",
+    )
+    parser.add_argument(
+        "--position",
+        type=float,
+        metavar="P",
+        help="the informed slice, 0 lowest to 1 highest, where no SLICE is given (default: 0.5)",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="the new dataset and its report; an earlier run goes on"
+    )
+    parser.add_argument("--split", choices=("Tr", "Ts"), default="Tr", help="imagesTr (default) or imagesTs")
+    parser.add_argument("--channel", type=int, default=0, help="which channel of the images (default: 0)")
+    origins = parser.add_argument_group("where cases are from, for the report").add_mutually_exclusive_group()
+    origins.add_argument("--sources", type=Path, metavar="FILE", help="CSV with the columns case and source")
+    origins.add_argument(
+        "--source-pattern",
+        metavar="REGEX",
+        help="finds the source in a case's name, in its one group, such as '_(2013|CBICA|TCIA)'",
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument("--model", default="brain-flair", help="bundled model or folder of one (default: brain-flair)")
+    how.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
+    how.add_argument("--solver", help="dpmsolver++, unipc or ddim (default: the model's)")
+    how.add_argument("--eta", type=float, default=0.0, help="fresh noise a step, ddim only, 0 to 1 (default: 0)")
+    how.add_argument("--seed", type=int, default=0, help="decides everything that is random (default: 0)")
+    how.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
+    how.add_argument("--precision", default="auto", help="float32, bfloat16, float16 or auto (default)")
+    how.add_argument("--threads", type=int, default=1, help="of the processor for a volume (default: 1)")
+    add_worker_options(parser)
+
+
+def scan_and_slice(text: str) -> tuple[Path, int | None]:
+    """``SCAN`` or ``SCAN:SLICE``; a file that is called so, colon and all, goes first."""
+    scan, colon, index = text.rpartition(":")
+    if colon and index.isdecimal() and not Path(text).exists():
+        return Path(scan), int(index)
+    return Path(text), None
+
+
+def run(options: argparse.Namespace) -> int:
+    """Harmonise the dataset; returns the exit code."""
+    started = time.monotonic()
+    informed, index = scan_and_slice(options.informed)
+    check_exist(options.dataset, informed, options.sources)
+    from napari_gem3d.cohorts.harmonise import harmonise
+
+    names = vars(options).keys() - {"dataset", "informed", "out", "run"}
+    chosen = {name: getattr(options, name) for name in names}
+    made = harmonise(options.dataset, informed, options.out, slice=index, **chosen, say=say)
+    code = report(made.cohort, time.monotonic() - started)
+    if made.report is not None:
+        for line in _told(made.report):
+            print(line)
+        print(f"Report: {made.cohort.folder / 'report.html'}")
+        code = code or int(bool(made.report["missing"]))
+    return code
+
+
+def _told(found: Mapping[str, Any]) -> list[str]:
+    """The figures that most people want."""
+    from napari_gem3d.cohorts.harmonise_page import NAMES, UNITS, change
+
+    lines = []
+    for unit, groups in found["summary"].items():
+        lines.append(f"Differences of the intensity classes{f', {UNITS[unit]}' if len(found['summary']) > 1 else ''}:")
+        for measure, name in NAMES.items():
+            was, now = (groups["classes"][side][measure] for side in ("before", "after"))
+            if was is not None:
+                lines.append(f"  {name}: {change(was, now, found)}")
+    return lines

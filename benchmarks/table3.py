@@ -13,91 +13,41 @@ goes on.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import time
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.report import machine, replace_section
 from napari_gem3d.bundle.store import find_bundle, read_plan
+from napari_gem3d.cohorts.enhance import enhance
 from napari_gem3d.downstream.comparison import compare
 from napari_gem3d.downstream.datasets import write_json
 from napari_gem3d.downstream.nnunet import NnUNet, NnUNetSettings
 from napari_gem3d.downstream.standin import StandIn, StandInSettings
 from napari_gem3d.downstream.table import describe
 from napari_gem3d.errors import InputError
-from napari_gem3d.io import replacing
-from napari_gem3d.sampling.recipe import make_recipe
-from napari_gem3d.sampling.results import is_made, run_recipe
-from napari_gem3d.training.config.settings import DataSettings
-from napari_gem3d.training.data.dataset import Dataset, read_dataset
 
 REAL, RESAMPLED, BASELINE = "real", "re-sampled", "baseline"
 SECTION = "Table 3: segmentation"
 
 
-@dataclass(frozen=True)
-class Maker:
-    """How a training set is made of the real one.
-
-    Attributes
-    ----------
-    model
-        Bundled model or folder of one.
-    donors
-        Where informed slices come from: a folder of scans, of which the seed chooses another patient's. None for the
-        scan itself, of which a baseline takes nothing but the range of intensities.
-    position
-        Of the informed slice in its donor's body, 0 to 1.
-    """
-
-    model: str
-    donors: Path | None
-    position: float
-
-    def make(self, dataset: Dataset, out: Path) -> Path:
-        """Make the volumes that are not there; `out` gets them with their label maps in nnU-Net's raw layout."""
-        for name in ("imagesTr", "labelsTr"):
-            (out / name).mkdir(parents=True, exist_ok=True)
-        for case in dataset.cases:
-            made = out / "imagesTr" / f"{case.name}_0000.nii.gz"
-            recipe = make_recipe(
-                case.labels,
-                self.donors or case.image,
-                body=case.image,
-                position=self.position,
-                model=self.model,
-                seed=zlib.crc32(case.name.encode()),
-            )
-            if not is_made(recipe, made):
-                begun = time.perf_counter()
-                run_recipe(recipe, made)
-                print(f"made {made} in {time.perf_counter() - begun:.0f} s", flush=True)
-            with replacing(out / "labelsTr" / f"{case.name}.nii.gz") as temporary:
-                shutil.copyfile(case.labels, temporary)
-        facts = {
-            "channel_names": {"0": dataset.channel},
-            "labels": {"background": 0, **dataset.labels},
-            "numTraining": len(dataset.cases),
-            "file_ending": ".nii.gz",
-            "synthetic": True,
-        }
-        write_json(facts, out / "dataset.json")
-        return out
-
-
 def training_sets(options: argparse.Namespace) -> dict[str, Path]:
     """The training sets by name, made where they are not there."""
-    dataset = read_dataset(options.data, DataSettings())
-    makers = {RESAMPLED: Maker(options.model, options.data / "imagesTr", options.position)}
-    if options.baseline:
-        makers[BASELINE] = Maker(options.baseline, None, options.position)
-    made = {name: maker.make(dataset, options.out / "sets" / name) for name, maker in makers.items()}
-    return {REAL: options.data, **made}
+    sets = {REAL: options.data}
+    for name, model in ((RESAMPLED, options.model), (BASELINE, options.baseline)):
+        if model:
+            folder = options.out / "sets" / name
+            made = enhance(
+                options.data, folder, model=model, position=options.position, workers=options.workers, say=_say
+            )
+            if made.interrupted:
+                raise KeyboardInterrupt
+            if made.failed:
+                raise InputError(f"{made.failed[0].name} of {folder} could not be made: {made.failed[0].reason}")
+            sets[name] = folder
+    return sets
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -131,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="brain-flair", help="bundled model or folder of one")
     parser.add_argument("--baseline", metavar="BUNDLE", help="a bundle trained without informed slice")
     parser.add_argument("--position", type=float, default=0.5, help="of the informed slice in its donor")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make the volumes (default: this one)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of the trainings")
     parser.add_argument("--segmenter", choices=("stand-in", "nnunet"), default="stand-in")
     parser.add_argument("--steps", type=int, help="of the stand-in; its own number by default")

@@ -131,9 +131,16 @@ class Layout:
             path.unlink(missing_ok=True)
 
     def tidy(self, names: Iterable[str]) -> dict[str, Record]:
-        """Remove what processes that were killed have left; gives the records of the volumes that are whole."""
+        """Leave the volumes of these names that are whole, and no others; gives their records.
+
+        What goes is what processes that were killed have left, and volumes of cases that the dataset has no more.
+        """
         there: dict[str, Record] = {}
-        for name in names:
+        wanted = dict.fromkeys(names)
+        for path in self.records.glob("*.json"):
+            if path.stem not in wanted:
+                self.remove(path.stem)
+        for name in wanted:
             record = self.read_record(name)
             if record is None:
                 self.remove(name)

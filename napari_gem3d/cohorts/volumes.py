@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -40,7 +40,8 @@ def make_variant(variant: Variant) -> Literal["made", "there"]:
     Raises
     ------
     InputError
-        If its case cannot be used; nothing of it is left then.
+        If its case cannot be used; nothing of it is left then. What was made already stays if a file is gone that it
+        was made of: a folder that is out of reach for an hour must not cost what took days.
     LeftOut
         If it is an edit and its case has no lesion.
     """
@@ -69,10 +70,7 @@ def _is_there(layout: Layout, record: Record, variant: Variant) -> bool:
     files = {"image": variant.image, "labels": variant.labels}
     if record.donor is not None:
         files["donor"] = donors[record.donor]
-    now: dict[str, str] = {}
-    with suppress(InputError):  # a file that is gone
-        now = {what: sha256(path) for what, path in files.items()}
-    return now == record.sources and layout.is_whole(record)
+    return {what: sha256(path) for what, path in files.items()} == record.sources and layout.is_whole(record)
 
 
 def _seed(variant: Variant) -> int | None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.table3 import BASELINE, REAL, RESAMPLED, main
-from napari_gem3d import Volume, read_volume, write_volume
+from napari_gem3d import Volume, read_label_map, read_volume, write_volume
+from napari_gem3d.io import sha256
 from napari_gem3d.sampling.recipe import read_recipe
 
 
@@ -34,25 +35,24 @@ def test_sets_are_made_once_and_compared(tiny_model, tiny_baseline, dataset, tmp
     call = [str(dataset), "--model", str(tiny_model), "--baseline", str(tiny_baseline), "--out", str(out)]
     main([*call, "--seeds", "1", "--steps", "1"])
     for name in "abc":
-        own = (dataset / "imagesTr" / f"{name}_0000.nii.gz").resolve()
+        own = sha256(dataset / "imagesTr" / f"{name}_0000.nii.gz")
         made = {kind: out / "sets" / kind for kind in (RESAMPLED, BASELINE)}
-        recipes = {kind: read_recipe(folder / "imagesTr" / f"{name}_0000.json") for kind, folder in made.items()}
-        assert Path(recipes[RESAMPLED].informed.path).resolve() != own
-        assert Path(recipes[BASELINE].informed.path).resolve() == own
+        recipes = {kind: read_recipe(folder / "imagesTr" / f"{name}-v1_0000.json") for kind, folder in made.items()}
+        assert recipes[RESAMPLED].informed.sha256 != own
+        assert recipes[BASELINE].informed.sha256 == own
         for folder in made.values():
-            assert (folder / "labelsTr" / f"{name}.nii.gz").read_bytes() == (
-                dataset / "labelsTr" / f"{name}.nii.gz"
-            ).read_bytes()
+            kept, before = folder / "labelsTr" / f"{name}-v1.nii.gz", dataset / "labelsTr" / f"{name}.nii.gz"
+            assert np.array_equal(read_label_map(kept).voxels, read_label_map(before).voxels)
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert list(results["summary"]) == [REAL, RESAMPLED, BASELINE]
     assert "stand-in" in results["segmenter"] and results["minutes"]["trainings"] > 0
-    assert capsys.readouterr().out.count("made ") == 6
+    assert capsys.readouterr().out.count(": made (") == 6
 
-    (out / "sets" / RESAMPLED / "imagesTr" / "b_0000.nii.gz").unlink()
+    (out / "sets" / RESAMPLED / "imagesTr" / "b-v1_0000.nii.gz").unlink()
     page = tmp_path / "page.md"
     page.write_text("# Results\n", encoding="utf-8")
     main([*call, "--seeds", "1", "--steps", "1", "--write-docs", str(page)])
-    assert capsys.readouterr().out.count("made ") == 1
+    assert capsys.readouterr().out.count(": made (") == 1
     again = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert again["sets"] == results["sets"], "the same recipe draws the same volume"
     assert "| baseline | 3 |" in page.read_text(encoding="utf-8")

@@ -74,3 +74,18 @@ def test_a_scheduler_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr("napari_gem3d.cohorts.cluster._TIMEOUT", 0.5)
     with pytest.raises(InputError, match="does not answer"):
         run_tasks(chores(tmp_path), do, scheduler="tcp://127.0.0.1:1")
+
+
+def test_the_workers_of_a_scheduler_that_exists(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    settings = {"processes": False, "dashboard_address": None, "n_workers": 2, "threads_per_worker": 1}
+    with distributed.LocalCluster(**settings, resources={"GPU": 1}) as there:
+        scheduler = tmp_path / "scheduler.json"
+        with distributed.Client(there) as client:
+            client.write_scheduler_file(str(scheduler))
+        for name, where in (("address", there.scheduler_address), ("file", str(scheduler))):
+            folder = tmp_path / name
+            folder.mkdir()
+            outcomes = run_tasks(chores(folder), do, scheduler=where, device="cuda")
+            assert statuses(outcomes) == ["made", "failed", "left out", "failed", "made", "made"]
+            assert {outcome.worker for outcome in outcomes} <= set(there.scheduler_info["workers"])

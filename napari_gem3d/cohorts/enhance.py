@@ -154,7 +154,7 @@ def enhance(
     drawing_settings(plan, solver, steps, eta, seed, there, precision)
     read = read_dataset(dataset, DataSettings(channel=channel), split)
     labels = dict(read.labels) or {label.name: label.value for label in plan.labels if label.meaning != "body"}
-    settings = {
+    settings: dict[str, Any] = {
         "dataset": relative(dataset.absolute(), layout.root),
         "split": split,
         "channel": channel,

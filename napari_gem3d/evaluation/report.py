@@ -88,14 +88,13 @@ def evaluate(
     sets = scans(real), scans(made)
     learned = None if training is None else scans(training)
     spaces = _spaces(training, model)
-    predictions = None if segmentations is None else _predictions(sets[1], segmentations, labels)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; name a folder for the report.")
     found = Gathering(make_extractor(extractor, extractor_weights), make_distance(perceptual, perceptual_weights), say)
+    # What takes least comes first, and so do its refusals.
+    segmented = None if segmentations is None else _segmented(sets[1], segmentations, labels, regions)
     found.go(*sets, pairs)
-    report = _figures(found)
-    if predictions is not None:
-        report["segmentation"] = score_predictions(predictions, regions)
+    report = _figures(found) | ({} if segmented is None else {"segmentation": segmented})
     pictures = {}
     if learned is not None:
         audited = audit(learned, *sets, spaces, say)
@@ -147,10 +146,12 @@ def _figures(found: Gathering) -> dict[str, Any]:
     return report
 
 
-def _predictions(made: Mapping[str, Path], segmentations: Path, labels: Path | None) -> dict[str, tuple[Path, Path]]:
+def _segmented(
+    made: Mapping[str, Path], segmentations: Path, labels: Path | None, regions: Regions | None
+) -> dict[str, Any]:
     if labels is None:
         raise InputError("Segmentations are compared with label maps; give these with --labels.")
-    return find_predictions(made, segmentations, labels)
+    return score_predictions(find_predictions(made, segmentations, labels), regions)
 
 
 def _spaces(training: Path | None, model: Path | str | None) -> tuple[Space, ...]:

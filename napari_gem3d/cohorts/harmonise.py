@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -42,11 +42,17 @@ class Harmonised:
     cohort
         The volumes.
     report
-        As ``report.json`` holds it; None after an interrupt, or if no case could be harmonised.
+        As ``report.json`` holds it; None after an interrupt, or if there is no case to report on.
+    interrupted
+        Whether it was stopped before its end, which may be while it measured.
+    unmeasured
+        Cases that were harmonised and could not be measured, with the reasons.
     """
 
     cohort: Cohort
     report: dict[str, Any] | None
+    interrupted: bool
+    unmeasured: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ def harmonise(
         If the dataset, the informed slice, the sources, the model or a value cannot be used, `out` has another dataset
         or other settings, or matplotlib is missing.
     """
-    from napari_gem3d.cohorts import harmonise_page  # matplotlib: found missing now, not after hours
+    from napari_gem3d.cohorts import harmonise_plots  # noqa: F401 - matplotlib is missed now, not after hours
 
     dataset, layout = Path(dataset), Layout(Path(out).absolute())
     plan = read_plan(find_bundle(model))
@@ -150,7 +156,7 @@ def harmonise(
         [case.name for case in read.cases], None if sources is None else Path(sources), source_pattern
     )
     chosen = _informed(plan, Path(informed), slice, position)
-    settings = {
+    settings: dict[str, Any] = {
         "task": "harmonise",
         "dataset": relative(dataset.absolute(), layout.root),
         "split": split,
@@ -173,23 +179,48 @@ def harmonise(
     take_place(layout, read, settings)
     same = ("solver", "steps", "eta", "device", "precision", "position", "threads", "labels")
     how = How(of_all(model), **{name: settings[name] for name in same}, ignore=read.ignore, digest=digest_of(settings))
-    running = {"workers": workers, "scheduler": scheduler, "device": device, "retries": retries, "say": say}
+    who: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "device": device}
+    running = {**who, "retries": retries, "say": say}
     tasks = _tasks(read, chosen.path, layout, how, seed)
     outcomes = run_tasks(tasks, make_variant, **running)
     records = layout.tidy(task.name for task in tasks)
     describe(layout, read, plan, settings, records, outcomes)
     cohort = Cohort(layout.root, tuple(outcomes), len(tasks), records)
     if cohort.interrupted:
-        return Harmonised(cohort, None)
-    measured, missing = _measured(read, cohort, layout, plan, settings["labels"], running)
+        return Harmonised(cohort, None, interrupted=True)
+    return _reported(read, cohort, layout, plan, settings["labels"], chosen, origins, running)
+
+
+def _reported(
+    read: Dataset,
+    cohort: Cohort,
+    layout: Layout,
+    plan: Plan,
+    labels: Mapping[str, int],
+    chosen: Informed,
+    origins: Mapping[str, str],
+    running: Mapping[str, Any],
+) -> Harmonised:
+    """Measure what is there, and write the report."""
+    from napari_gem3d.cohorts import harmonise_page
+
+    measures = _measures(read, cohort, plan, labels)
+    ended = run_tasks(measures, measure, **running)
+    if len(ended) < len(measures):
+        return Harmonised(cohort, None, interrupted=True)
+    unmeasured = tuple((task.case, one.reason) for task, one in zip(measures, ended, strict=True) if _is_missing(one))
+    found = {task.case: read_measurement(layout, task.case) for task in measures}
+    measured = {case: one for case, one in found.items() if one is not None and case not in dict(unmeasured)}
     if not measured:
-        return Harmonised(cohort, None)
-    report = _report(read, chosen, layout, plan, measured, missing, origins)
+        return Harmonised(cohort, None, interrupted=False, unmeasured=unmeasured)
+    missing = [*((one.name, one.reason) for one in cohort.outcomes if _is_missing(one)), *unmeasured]
+    report = _report(read, chosen, layout, plan, measured, origins)
+    report |= {"labels": dict(labels), "missing": [{"case": name, "reason": why} for name, why in missing]}
     text = harmonise_page.page(report, measured, layout, chosen.path)
     write_json(report, layout.root / "report.json")
     with replacing(layout.root / "report.html") as temporary:
         temporary.write_text(text, encoding="utf-8")
-    return Harmonised(cohort, report)
+    return Harmonised(cohort, report, interrupted=False, unmeasured=unmeasured)
 
 
 def _informed(plan: Plan, path: Path, index: int | None, position: float | None) -> Informed:
@@ -230,32 +261,19 @@ def _tasks(dataset: Dataset, informed: Path, layout: Layout, how: How, seed: int
     ]
 
 
-def _measured(
-    dataset: Dataset,
-    cohort: Cohort,
-    layout: Layout,
-    plan: Plan,
-    labels: Mapping[str, int],
-    running: Mapping[str, Any],
-) -> tuple[dict[str, Measurement], list[tuple[str, str]]]:
-    """What was measured of every case that is there, and why others are not."""
+def _measures(dataset: Dataset, cohort: Cohort, plan: Plan, labels: Mapping[str, int]) -> list[Measure]:
+    """What there is to measure: every case that is there."""
     body = 0 if plan.labels.body is None else plan.labels.body.value
     named = {name: value for name, value in labels.items() if value != body}
-    tasks = [
-        Measure(f"measure {case.name}", case.name, case.image.absolute(), layout.root, named, body, plan.modality)
+    return [
+        Measure(f"measure {case.name}", case.name, case.image.absolute(), cohort.folder, named, body, plan.modality)
         for case in dataset.cases
         if case.name in cohort.records
     ]
-    outcomes = run_tasks(tasks, measure, **running)
-    failed = [(one.name.removeprefix("measure "), one.reason) for one in outcomes if one.status == "failed"]
-    found = {case.name: read_measurement(layout, case.name) for case in dataset.cases if case.name in cohort.records}
-    bad = {name for name, _ in failed}
-    measured = {name: one for name, one in found.items() if one is not None and name not in bad}
-    return measured, [*_reasons(cohort.outcomes), *failed]
 
 
-def _reasons(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
-    return [(one.name, one.reason) for one in outcomes if one.status in ("left out", "failed")]
+def _is_missing(outcome: Outcome) -> bool:
+    return outcome.status in ("left out", "failed")
 
 
 def _report(
@@ -264,7 +282,6 @@ def _report(
     layout: Layout,
     plan: Plan,
     measured: Mapping[str, Measurement],
-    missing: Sequence[tuple[str, str]],
     origins: Mapping[str, str],
 ) -> dict[str, Any]:
     sources: dict[str, list[str]] = {}
@@ -293,7 +310,6 @@ def _report(
             | {side: _case(getattr(one, side)) for side in ("before", "after")}
             for name, one in measured.items()
         },
-        "missing": [{"case": name, "reason": reason} for name, reason in missing],
     }
 
 

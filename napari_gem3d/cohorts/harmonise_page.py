@@ -15,6 +15,7 @@ from napari_gem3d.evaluation.markup import anchor, document, note, picture, sect
 from napari_gem3d.evaluation.wording import several
 from napari_gem3d.io import read_label_map, read_volume
 from napari_gem3d.io.slices import is_slice
+from napari_gem3d.labels import Label, LabelTable
 from napari_gem3d.pictures import Row, planes_in_rows
 from napari_gem3d.volume import Volume
 
@@ -27,6 +28,10 @@ NAMES = {
 }
 _GROUPS = {BODY: "body", "classes": "classes", "labels": "labels"}
 _SHOWN = 6
+_ANEW = (
+    "Harmonised scans are drawn anew from label map and body: what lies between is the model's, not the patient's. "
+    "They are for training and testing software, not for measuring what was not labelled."
+)
 
 
 def page(report: Mapping[str, Any], measured: Mapping[str, Measurement], layout: Layout, informed: Path) -> str:
@@ -88,10 +93,10 @@ def _glance(report: Mapping[str, Any]) -> str:
     rows = []
     for unit, groups in report["summary"].items():
         for group, sides in groups.items():
-            cells = [change(*(sides[side][name] for side in SIDES), report) for name in MEASURES]
+            cells = [change(sides["before"][name], sides["after"][name], report) for name in MEASURES]
             rows.append([f"{_GROUPS[group]}, {UNITS[unit]}" if SCALED in report["summary"] else _GROUPS[group], *cells])
     head = ("differences of", *(NAMES[name] for name in MEASURES))
-    told = note(_how(report)) + table(head, rows, f"{_counts(report)}; before → harmonised.")
+    told = note(_ANEW) + note(_how(report)) + table(head, rows, f"{_counts(report)}; before → harmonised.")
     if report["by_sources"]:
         return told
     return told + note(
@@ -138,7 +143,7 @@ def _spread(report: Mapping[str, Any]) -> str:
     for unit, sides in report["spread"].items():
         rows = [
             [name, str(sides["before"][name]["cases"])]
-            + [change(*(sides[side][name][measure] for side in SIDES), report) for measure in MEASURES]
+            + [change(sides["before"][name][measure], sides["after"][name][measure], report) for measure in MEASURES]
             for name in sides["before"]
         ]
         head = ("part", "cases", *(NAMES[name] for name in MEASURES))
@@ -173,9 +178,10 @@ def _pictures(report: Mapping[str, Any], layout: Layout, informed: Path) -> Iter
             _planes([Row(scan, "informs all")], _point(scan, report["informed"]["slice"])),
             f"The scan that informs all; its axial plane here is the informed slice. {_informed(report)}.",
         )
+    table = LabelTable(tuple(Label(value, name) for name, value in report["labels"].items()))
     for case in _chosen(report):
         image = (layout.root / report["cases"][case]["image"]).resolve()
-        labels = read_label_map(layout.labels / f"{case}{ENDING}")
+        labels = read_label_map(layout.labels / f"{case}{ENDING}", table)
         made = read_volume(layout.image(case))
         rows = [Row(read_volume(image), "before", labels), Row(made, "harmonised", labels, greys=made)]
         greys = "" if report["modality"] == "CT" else "; each in its own grey scale"

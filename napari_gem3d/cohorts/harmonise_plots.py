@@ -45,6 +45,8 @@ _STYLE: Any = {
 _SMOOTH = 1.5
 # More curves than this are one grey cloud; a random choice of them shows as much.
 _MOST_CURVES = 60
+# More of them, or of dots, are drawn as pixels.
+_MOST_SHAPES = 24
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def distribution_plot(measured: Mapping[str, Measurement], sources: Mapping[str,
         for row, line in zip(rows, axes, strict=True):
             for name, axis in zip(names, line, strict=True):
                 for case in shown:
-                    _curve(axis, row, measured[case], name, colours[sources[case]])
+                    _curve(axis, row, measured[case], name, colours[sources[case]], len(shown) > _MOST_SHAPES)
                 if row.logarithmic:
                     axis.set_xscale("log")
                     axis.xaxis.set_major_locator(LogLocator(numticks=4))
@@ -139,7 +141,8 @@ def mean_plot(measured: Mapping[str, Measurement], sources: Mapping[str, str]) -
                     place + offset + (spread.uniform(-0.1, 0.1, len(there)) if len(there) > 1 else np.zeros(len(there)))
                 )
                 faces = [colours[sources[case]] for case in there]
-                axis.scatter(at, means, s=16, alpha=0.75, c=faces, marker="o" if row.side == "before" else "D")
+                mark = "o" if row.side == "before" else "D"
+                axis.scatter(at, means, s=16, alpha=0.75, c=faces, marker=mark, rasterized=len(there) > _MOST_SHAPES)
                 if means:
                     axis.hlines(
                         np.median(means), place + offset - 0.15, place + offset + 0.15, color=_INK, linewidth=1.4
@@ -185,8 +188,8 @@ def _has(scan: Scan, name: str) -> bool:
     return name in scan.parts and scan.parts[name].voxels > 0
 
 
-def _curve(axis: Axes, row: Rows, one: Measurement, name: str, colour: str) -> None:
-    """The density of one part of one case."""
+def _curve(axis: Axes, row: Rows, one: Measurement, name: str, colour: str, many: bool) -> None:
+    """The density of one part of one case; of many as pixels, or the page would grow with them."""
     if not _has(row.scan(one), name):
         return
     part, divisor = row.scan(one).parts[name], row.divisor(one)
@@ -200,7 +203,7 @@ def _curve(axis: Axes, row: Rows, one: Measurement, name: str, colour: str) -> N
     density = gaussian_filter1d(shares, _SMOOTH, mode="nearest") / np.diff(edges)
     if row.logarithmic:
         density, middles = (density * middles)[middles > 0], middles[middles > 0]
-    axis.plot(middles, density, color=colour, linewidth=1, alpha=0.8)
+    axis.plot(middles, density, color=colour, linewidth=1, alpha=0.8, rasterized=many)
 
 
 def _same_ranges(rows: Sequence[Rows], axes: Any) -> None:

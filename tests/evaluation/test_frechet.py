@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import linalg
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.evaluation.frechet import frechet_distance, slice_features
+from napari_gem3d.evaluation.frechet import distance_of_normals, frechet_distance, slice_features
 
 
 def test_the_distance_of_known_normal_distributions() -> None:
@@ -23,6 +24,36 @@ def test_turning_both_sets_changes_nothing_and_few_samples_are_no_trouble() -> N
     turn, _ = np.linalg.qr(rng.normal(size=(20, 20)))
     assert frechet_distance(a @ turn, b @ turn) == pytest.approx(frechet_distance(a, b))
     assert frechet_distance(a, b) > 0
+
+
+def normals(length: int = 6) -> tuple[np.ndarray, ...]:
+    """Means and covariances of two normal distributions."""
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=(2, length, length))
+    return rng.normal(size=length), a @ a.T, rng.normal(size=length), b @ b.T
+
+
+def test_the_distance_of_normals_in_closed_form() -> None:
+    m1, c1, m2, _ = normals()
+    # Covariances that commute have common axes: Σ (√λ - √μ)² beside the means' distance.
+    values, vectors = np.linalg.eigh(c1)
+    others = np.array([4.0, 0.25, 1.0, 9.0, 0.01, 2.0])
+    c2 = (vectors * others) @ vectors.T
+    wanted = ((m1 - m2) ** 2).sum() + ((np.sqrt(values) - np.sqrt(others)) ** 2).sum()
+    assert distance_of_normals(m1, c1, m2, c2) == pytest.approx(wanted, rel=1e-8)
+    assert distance_of_normals(m1, c1, m1, c1) == pytest.approx(0, abs=1e-9)
+    # Scaled by s: (1 - s)² tr C.
+    assert distance_of_normals(m1, c1, m1, 9 * c1) == pytest.approx(4 * np.trace(c1), rel=1e-9)
+
+
+def test_the_distance_is_that_of_the_matrix_root_and_of_torchmetrics() -> None:
+    m1, c1, m2, c2 = normals()
+    root = linalg.sqrtm(c1 @ c2)
+    wanted = ((m1 - m2) ** 2).sum() + np.trace(c1 + c2) - 2 * np.trace(root).real
+    assert distance_of_normals(m1, c1, m2, c2) == pytest.approx(wanted, rel=1e-9)
+    torch, fid = pytest.importorskip("torch"), pytest.importorskip("torchmetrics.image.fid")
+    theirs = fid._compute_fid(*(torch.from_numpy(part) for part in (m1, c1, m2, c2)))
+    assert distance_of_normals(m1, c1, m2, c2) == pytest.approx(float(theirs), rel=1e-6)
 
 
 def test_one_feature_alone_has_no_distance() -> None:

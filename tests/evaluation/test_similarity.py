@@ -1,11 +1,11 @@
-"""MS-SSIM of axial pairs."""
+"""MS-SSIM, SSIM and PSNR of axial pairs, against other implementations."""
 
 import numpy as np
 import pytest
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.evaluation.frame import in_real_units
-from napari_gem3d.evaluation.similarity import ms_ssim
+from napari_gem3d.evaluation.similarity import likeness, ms_ssim, psnr
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +38,45 @@ def test_what_cannot_be_compared_is_refused(brain: np.ndarray) -> None:
         ms_ssim(np.zeros_like(brain), brain)
     with pytest.raises(InputError, match="8 slices of body are too few"):
         ms_ssim(brain[6:14], brain[6:14])
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[np.ndarray, np.ndarray]:
+    """Two volumes in [0, 1] whose slices are large enough for five scales: smooth, and smooth with noise."""
+    from scipy import ndimage
+
+    rng = np.random.default_rng(0)
+    real = ndimage.gaussian_filter(rng.normal(size=(13, 180, 190)), (1, 4, 4))
+    real = np.clip(0.5 + 0.2 * real / real.std(), 0, 1).astype(np.float32)
+    return real, np.clip(0.9 * real + 0.05 * rng.normal(size=real.shape), 0, 1).astype(np.float32)
+
+
+def test_ms_ssim_is_that_of_monai(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    torch, metrics = pytest.importorskip("torch"), pytest.importorskip("monai.metrics")
+    # Five slices at either end do not count.
+    real, made = (torch.from_numpy(volume[5:8, None]) for volume in pair)
+    theirs = metrics.MultiScaleSSIMMetric(spatial_dims=2, data_range=1.0, kernel_size=11, kernel_sigma=1.5)(made, real)
+    found = likeness(*pair)["ms_ssim"]
+    assert found == pytest.approx(float(theirs.mean()), abs=1e-4) and 0.5 < found < 0.99
+
+
+def test_ssim_and_psnr_are_those_of_scikit_image(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    pytest.importorskip("torchmetrics")
+    how = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    theirs = [structural_similarity(a, b, **how) for a, b in zip(*(volume[5:8] for volume in pair), strict=True)]
+    found = likeness(*pair)
+    # Theirs leaves out five pixels at the edges of a slice, torchmetrics continues the slice beyond them.
+    assert found["ssim"] == pytest.approx(np.mean(theirs), abs=1e-3) and 0.2 < found["ssim"] < 0.9
+    assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(*pair, data_range=1.0), rel=1e-5)
+    assert psnr(pair[0], pair[0]) == 120, "no report holds infinity"
+
+
+def test_a_scan_without_its_ends_is_like_itself_in_every_way(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    pytest.importorskip("torchmetrics")
+    spoilt = pair[0].copy()
+    spoilt[:5], spoilt[-5:] = 0, 1
+    found = likeness(pair[0], spoilt)
+    assert found["ms_ssim"] == pytest.approx(1, abs=1e-6) and found["ssim"] == pytest.approx(1, abs=1e-6)
+    assert found["psnr"] < 20, "it counts all voxels"

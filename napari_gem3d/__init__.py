@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_gem3d.bundle import bundled_models, load_bundle
     from napari_gem3d.cohorts.enhance import enhance
+    from napari_gem3d.cohorts.harmonise import harmonise, harmonize
     from napari_gem3d.errors import InputError
     from napari_gem3d.grid import Grid
     from napari_gem3d.io import read_label_map, read_volume, write_volume
@@ -40,6 +41,8 @@ _HOMES = {
     "export_dicom": "sampling.export",
     "export_nifti": "sampling.export",
     "generate": "sampling.job",
+    "harmonise": "cohorts.harmonise",
+    "harmonize": "cohorts.harmonise",
     "load_bundle": "bundle",
     "make_edit_recipe": "sampling.edit_recipe",
     "make_recipe": "sampling.recipe",
@@ -69,6 +72,8 @@ __all__ = [
     "export_dicom",
     "export_nifti",
     "generate",
+    "harmonise",
+    "harmonize",
     "load_bundle",
     "make_edit_recipe",
     "make_recipe",

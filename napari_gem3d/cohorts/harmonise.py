@@ -191,6 +191,9 @@ def harmonise(
     return _reported(read, cohort, layout, plan, settings["labels"], chosen, origins, running)
 
 
+harmonize = harmonise  # as the command is called
+
+
 def _reported(
     read: Dataset,
     cohort: Cohort,

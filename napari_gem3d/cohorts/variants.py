@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_gem3d.cohorts.layout import Kind
 from napari_gem3d.sampling.donors import patient, scans_of
 from napari_gem3d.training.data.dataset import CasePaths
@@ -101,8 +104,12 @@ class Variant:
 
 def derived(*parts: object) -> int:
     """A number from 0 to 2³² − 1 that depends on nothing but the parts; different parts give unrelated ones."""
+    return _key(*parts) >> 32
+
+
+def _key(*parts: object) -> int:
     text = "\0".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big")
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def list_variants(
@@ -140,11 +147,12 @@ def list_variants(
         "others", or a folder of scans, for the kind "IC".
     """
     pool = _pool(cases, informed) if kind == "IC" else []
+    keys = np.array([_key(name) for name, _, _ in pool], np.uint64)
     made = []
     for case in cases:
         image, labels = case.image.absolute(), case.labels.absolute()
 
-        donors = _donors(case, seed, pool)
+        donors = _donors(case, seed, pool, keys, variants + _DONORS)
         wanted: list[tuple[str, Kind, Sequence[tuple[str, Path]]]] = [
             (f"{case.name}-v{number + 1}", kind, _from(number, donors)) for number in range(variants)
         ]
@@ -163,18 +171,31 @@ def _pool(cases: Sequence[CasePaths], informed: Path | str) -> list[tuple[str, s
     return [(patient(scan), patient(scan), scan.absolute()) for scan in scans_of(Path(informed))]
 
 
-def _donors(case: CasePaths, seed: int, pool: Sequence[tuple[str, str, Path]]) -> list[tuple[str, Path]]:
-    """Names and scans of other patients, in an order of the case's own."""
-    begun = hashlib.blake2b(f"{seed}\0{case.name}\0donor\0".encode(), digest_size=8)
+def _donors(
+    case: CasePaths, seed: int, pool: Sequence[tuple[str, str, Path]], keys: NDArray[np.uint64], wanted: int
+) -> list[tuple[str, Path]]:
+    """The first names and scans of other patients, in an order of the case's own."""
+    own, found = {case.name, case.patient}, []
+    for index in _order(_key(seed, case.name, "donor"), keys):
+        donor, whose, scan = pool[index]
+        if not own & {donor, whose}:
+            found.append((donor, scan))
+            if len(found) == wanted:
+                break
+    return found
 
-    def rank(entry: tuple[str, str, Path]) -> bytes:
-        digest = begun.copy()
-        digest.update(entry[0].encode())
-        return digest.digest()
 
-    own = {case.name, case.patient}
-    others = sorted((entry for entry in pool if not own & {entry[0], entry[1]}), key=rank)
-    return [(donor, scan) for donor, _, scan in others]
+def _order(key: int, keys: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """An order of things with keys, which one thing more does not change for the others.
+
+    They are ranked by a hash of both keys, the finalizer of SplitMix64 (Steele, Lea and Flood, 2014), for all at once:
+    thousands of cases are each ranked for thousands of cases.
+    """
+    mixed = keys ^ np.uint64(key)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    order: NDArray[np.intp] = np.argsort(mixed ^ (mixed >> np.uint64(31)), kind="stable")
+    return order
 
 
 def _from(number: int, donors: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:

@@ -63,12 +63,13 @@ def test_one_slice_informs_all_and_cases_differ_less(scanners, tiny_model, tmp_p
     assert sources and all(found in ("data:",) or found.startswith("#") for found in sources), "self-contained"
 
 
-def test_what_is_there_is_not_made_again_and_gives_the_same(scanners, tiny_model, tmp_path, monkeypatch):
+def test_workers_interrupts_and_what_is_there_change_nothing(scanners, tiny_model, tmp_path, monkeypatch):
     informed, out = scanners / "imagesTr" / "c_0000.nii.gz", tmp_path / "out"
     table = tmp_path / "sources.csv"
     table.write_text("case,source\na,one\nb,two\nc,one\n", encoding="utf-8")
     settings = {"model": tiny_model, "seed": 5, "sources": table}
-    whole = harmonise(scanners, informed, tmp_path / "whole", **settings)
+    pytest.importorskip("distributed")
+    whole = harmonise(scanners, informed, tmp_path / "whole", **settings, workers=1)
     assert whole.report["sources"] == {"one": ["a", "c"], "two": ["b"]} and whole.report["by_sources"]
     assert whole.report["spread"]["scaled"]["before"]["body"]["between_sources"] is not None
     real, count = volumes.run_recipe, []

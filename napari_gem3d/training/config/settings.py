@@ -200,6 +200,13 @@ class DenoisingSettings(StageSettings):
         "last timestep then weighs nothing).",
     )
     min_snr_gamma: float = Field(5.0, gt=0, description="Signal-to-noise ratio at which min_snr cuts the weight.")
+    native_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of samples from patients as they are or their mirror images, whose texture no interpolation "
+        "has smoothed; the others are of all variants alike.",
+    )
     solver_steps: int = Field(
         0,
         ge=0,

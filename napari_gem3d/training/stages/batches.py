@@ -110,6 +110,8 @@ class LatentSource(ABC):
         self.cache, self.plan, self.settings = cache, plan, settings
         self.patients = [_patient(cache, plan, name, key, split == "train") for name in cache.cases(split)]
         self.timesteps = TimestepDraw(plan.schedule, settings)
+        # Variant 1 is the mirror image where the cache has mirror images.
+        self._native = 2 if cache.mirrored else 1
         _check(self.patients)
 
     @abstractmethod
@@ -123,7 +125,10 @@ class LatentSource(ABC):
     def _choose(self, rng: np.random.Generator) -> tuple[Patient, int]:
         """A patient and one of its variants."""
         patient = self.patients[int(rng.integers(len(self.patients)))]
-        return patient, int(rng.integers(patient.variants))
+        # Without such a share nothing is drawn for it: runs from before it draw what they always drew.
+        native = self.settings.native_share > 0 and rng.random() < self.settings.native_share
+        variants = min(self._native, patient.variants) if native else patient.variants
+        return patient, int(rng.integers(variants))
 
     def _noised(
         self,

@@ -97,6 +97,23 @@ def test_a_share_of_informed_slices_comes_from_the_mirror_image(tmp_path: Path) 
     assert torch.equal(_informed(batch.conditions)[:, 0], batch.latents[:, 0, 0, 0])
 
 
+@pytest.mark.parametrize(("mirrored", "native"), [(True, {0, 1}), (False, {0})])
+def test_a_share_of_samples_is_of_patients_as_they_are(tmp_path: Path, mirrored: bool, native: set[int]) -> None:
+    cache = Cache(tmp_path)
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["a"], "validation": []}))
+    variants = np.arange(8, dtype=np.float16)[:, None, None, None, None] * np.ones((1, DEPTH, 2, 2, 2), np.float16)
+    cache.write("a", f"latents-{KEY}", variants)
+    cache.write("a", "shares-8", np.ones((8, DEPTH, 1, 2, 2), np.float16))
+    cache.set_stamp("a", {"mirrored": mirrored})
+    for share in (0.0, 0.6):
+        settings = DiffusionSettings(native_share=share, mirrored_share=0.0)
+        batch = drawn(SliceSource(cache, PLAN, "train", settings, KEY), 1, 1200)
+        seen = batch.latents[:, 0, 0, 0].numpy().astype(int)
+        expected = share + (1 - share) * len(native) / 8
+        assert np.isin(seen, list(native)).mean() == pytest.approx(expected, abs=0.05)
+        assert set(seen) == set(range(8))
+
+
 def test_a_batch_says_where_its_slices_come_from(counted: Cache) -> None:
     batch = drawn(SliceSource(counted, PLAN, "train", DiffusionSettings(), KEY), 0, 20)
     for origin, (index, patient) in zip(batch.origins, batch.latents[:, :, 0, 0].tolist(), strict=True):

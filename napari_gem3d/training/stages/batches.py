@@ -125,10 +125,10 @@ class LatentSource(ABC):
     def _choose(self, rng: np.random.Generator) -> tuple[Patient, int]:
         """A patient and one of its variants."""
         patient = self.patients[int(rng.integers(len(self.patients)))]
-        # Without such a share nothing is drawn for it: runs from before it draw what they always drew.
-        native = self.settings.native_share > 0 and rng.random() < self.settings.native_share
-        variants = min(self._native, patient.variants) if native else patient.variants
-        return patient, int(rng.integers(variants))
+        share = self.settings.native_share
+        # Nothing is drawn where it decides nothing, so held-out patients give the same samples whatever the share.
+        native = share > 0 and patient.variants > self._native and rng.random() < share
+        return patient, int(rng.integers(self._native if native else patient.variants))
 
     def _noised(
         self,

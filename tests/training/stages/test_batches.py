@@ -105,6 +105,7 @@ def test_a_share_of_samples_is_of_patients_as_they_are(tmp_path: Path, mirrored:
     cache.write("a", f"latents-{KEY}", variants)
     cache.write("a", "shares-8", np.ones((8, DEPTH, 1, 2, 2), np.float16))
     cache.set_stamp("a", {"mirrored": mirrored})
+    held_out = []
     for share in (0.0, 0.6):
         settings = DiffusionSettings(native_share=share, mirrored_share=0.0)
         batch = drawn(SliceSource(cache, PLAN, "train", settings, KEY), 1, 1200)
@@ -112,6 +113,8 @@ def test_a_share_of_samples_is_of_patients_as_they_are(tmp_path: Path, mirrored:
         expected = share + (1 - share) * len(native) / 8
         assert np.isin(seen, list(native)).mean() == pytest.approx(expected, abs=0.05)
         assert set(seen) == set(range(8))
+        held_out.append(drawn(SliceSource(cache, PLAN, "monitor", settings, KEY), 2, 8).noise)
+    torch.testing.assert_close(*held_out, msg="the samples of validations depend on the share")
 
 
 def test_a_batch_says_where_its_slices_come_from(counted: Cache) -> None:

@@ -68,7 +68,7 @@ def _glance(report: Mapping[str, Any]) -> str:
     rows = []
     pairs = pairs_of(report).removeprefix("n = ")
     for figure in report["figures"] if report["pairs"] else ():
-        value = spread(report["mean"][figure], report["deviation"][figure], _digits(figure))
+        value = spread(report["mean"].get(figure), report["deviation"].get(figure), _digits(figure))
         rows.append([name_of(figure), value, right_value(figure), pairs])
     for label, ratio in report["mean"].get("contrast", {}).items():
         value = spread(ratio, report["deviation"]["contrast"][label])

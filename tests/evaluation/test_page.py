@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from napari_gem3d.evaluation.markup import anchor, picture, table
+from napari_gem3d.evaluation.page import page
+from napari_gem3d.evaluation.pictures import Example
+from napari_gem3d.evaluation.summary import summarise
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Nothing of the user's, nothing from outside.
@@ -38,8 +41,8 @@ PROBE = """<script>addEventListener("load", () => {
 
 
 def test_every_table_says_how_many_and_the_distances_by_what(compared) -> None:
-    page = (compared.out / "report.html").read_text(encoding="utf-8")
-    tables = re.findall(r"<table.*?</table>", page, re.DOTALL)
+    shown = (compared.out / "report.html").read_text(encoding="utf-8")
+    tables = re.findall(r"<table.*?</table>", shown, re.DOTALL)
     assert len(tables) == 8
     for found in tables:
         assert re.search(r"<caption><span>n = \d+ \w+", found), found[:200]
@@ -47,17 +50,17 @@ def test_every_table_says_how_many_and_the_distances_by_what(compared) -> None:
             assert "EfficientNet-Lite0" in found and "not FID" in found
         if "perceptual distance</t" in found:
             assert "EfficientNet-Lite0 (ImageNet); not LPIPS" in found
-    assert "mean of 3 pairs" in page and "n = 4 synthetic scans against 2 real scans" in page
-    assert "ann (n = 2)" in page and "±" in page
-    assert "Most alike: " in page and "Least alike: " in page
+    assert "mean of 3 pairs" in shown and "n = 4 synthetic scans against 2 real scans" in shown
+    assert "ann (n = 2)" in shown and "±" in shown
+    assert "Most alike: " in shown and "Least alike: " in shown
 
 
 def test_the_page_needs_no_other_file(compared) -> None:
-    page = (compared.out / "report.html").read_text(encoding="utf-8")
-    assert "://" not in page and "<script" not in page and "<link" not in page
-    sources = re.findall(r"src='(.{20})", page)
+    shown = (compared.out / "report.html").read_text(encoding="utf-8")
+    assert "://" not in shown and "<script" not in shown and "<link" not in shown
+    sources = re.findall(r"src='(.{20})", shown)
     assert len(sources) == 3 + 5 and all(source.startswith("data:image/") for source in sources)
-    assert str(compared.folders.real) not in page
+    assert str(compared.folders.real) not in shown
 
 
 def test_a_browser_shows_all_pictures_and_tables(compared, tmp_path: Path) -> None:
@@ -75,6 +78,23 @@ def test_a_browser_shows_all_pictures_and_tables(compared, tmp_path: Path) -> No
     assert found["dead"] == 0, "links within the page lead somewhere"
     assert found["wide"] <= 0, "wide tables scroll by themselves, not the page"
     assert "Fréchet distance (not FID)" in done.stdout
+
+
+def test_sets_alone_make_a_page(compared) -> None:
+    figures = compared.report["figures"]
+    alone = {key: value for key, value in compared.report.items() if key != "segmentation"}
+    told = page(alone | summarise([], figures) | {"pairs": {}}, [Example("bob", b"")], {})
+    assert "only sets are compared" in told and "all scans, each in its own range" in told
+    titles = re.findall("<h2 id='([^']+)'", told)
+    assert titles == ["at-a-glance", "pictures", "along-the-body", "sets-of-slices", "scans-by-themselves"]
+
+
+def test_a_figure_that_no_pair_has_is_left_blank(compared) -> None:
+    """No real scan has any step of brightness, so there is no flicker."""
+    pairs = {name: entry | {"flicker": None} for name, entry in compared.report["pairs"].items()}
+    report = compared.report | summarise(list(pairs.values()), compared.report["figures"]) | {"pairs": pairs}
+    assert "flicker" not in report["mean"]
+    assert "<td>flicker</td><td></td>" in page(report, [], {})
 
 
 def test_names_cannot_spoil_the_page() -> None:

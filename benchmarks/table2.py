@@ -23,10 +23,11 @@ from benchmarks.report import machine, publish
 from benchmarks.solvers import cases_of
 from napari_gem3d.bundle.store import find_bundle, read_plan
 from napari_gem3d.errors import InputError
+from napari_gem3d.evaluation.extractors import EFFICIENTNET
 from napari_gem3d.evaluation.figures import Figure, table
 from napari_gem3d.evaluation.judging import judge
 from napari_gem3d.evaluation.pairs import Pair
-from napari_gem3d.evaluation.perceptual import DISTANCES, EFFICIENTNET, PerceptualDistance, make_distance
+from napari_gem3d.evaluation.perceptual import DISTANCES, PerceptualDistance, make_distance
 from napari_gem3d.io import replacing
 
 SECTION = "Table 2: likeness to the patient"

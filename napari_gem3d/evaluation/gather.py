@@ -12,6 +12,7 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.evaluation.extractors import Extractor
 from napari_gem3d.evaluation.frame import Frame
 from napari_gem3d.evaluation.judging import FIGURES, compare, describe
+from napari_gem3d.evaluation.memory import give_back
 from napari_gem3d.evaluation.pairs import Pair, read_scan
 from napari_gem3d.evaluation.perceptual import PerceptualDistance
 from napari_gem3d.evaluation.profiles import Profile
@@ -100,6 +101,7 @@ class Gathering:
         """Take a scan by itself into account."""
         shown = frame.apply(scan.voxels)
         self.slices.add(shown, synthetic)
+        give_back()
         self.scans[synthetic][name] = describe(shown, frame.cropped)
         if profile:
             self.profiles[synthetic].add(shown, frame.cropped)
@@ -108,6 +110,7 @@ class Gathering:
         """Take a synthetic scan beside its real one into account."""
         _, made, labels = pair.read(real)
         found = compare(real.voxels, made.voxels, frame, None if labels is None else labels.voxels, self.perceptual)
+        give_back()
         self.pairs[pair.name] = {"case": pair.case, **found}
         self.profiles[1].add(frame.apply(made.voxels), frame.cropped)
         self._describe(pair.name, made, Frame.of(made), synthetic=True, profile=False)

@@ -101,7 +101,6 @@ class Gathering:
         """Take a scan by itself into account."""
         shown = frame.apply(scan.voxels)
         self.slices.add(shown, synthetic)
-        give_back()
         self.scans[synthetic][name] = describe(shown, frame.cropped)
         if profile:
             self.profiles[synthetic].add(shown, frame.cropped)

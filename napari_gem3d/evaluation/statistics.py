@@ -11,6 +11,7 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.evaluation.extractors import Extractor
 from napari_gem3d.evaluation.frechet import PLANES, distance_of_normals, features_of
 from napari_gem3d.evaluation.kernel import kernel_distance
+from napari_gem3d.evaluation.memory import give_back
 
 # Features of so many slices are kept for the kernel distance; of more, a random choice.
 _KEPT = 10_000
@@ -85,6 +86,7 @@ class SliceSets:
         """Take a scan (Z, Y, X) in [0, 1] into account."""
         for plane, statistics in self.sets[synthetic].items():
             statistics.add(features_of(self.extractor, volume, plane))
+            give_back()
 
     def compare(self) -> dict[str, dict[str, Any]]:
         """For ``report.json``: the Fréchet and the kernel distance and numbers of slices, by plane.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_gem3d.cli.generate import position
-from napari_gem3d.cli.options import check_exist
+from napari_gem3d.cli.options import add_drawing_options, check_exist
 from napari_gem3d.cli.progress import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -61,16 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--include-real", action="store_true", help="take the real scans over too")
     what.add_argument("--split", choices=("Tr", "Ts"), default="Tr", help="imagesTr (default) or imagesTs")
     what.add_argument("--channel", type=int, default=0, help="which channel of the images (default: 0)")
-    how = parser.add_argument_group("how")
-    how.add_argument("--model", default="brain-flair", help="bundled model or folder of one (default: brain-flair)")
-    how.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
-    how.add_argument("--solver", help="dpmsolver++, unipc or ddim (default: the model's)")
-    how.add_argument("--eta", type=float, default=0.0, help="fresh noise a step, ddim only, 0 to 1 (default: 0)")
-    how.add_argument("--seed", type=int, default=0, help="decides everything that is random (default: 0)")
-    how.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
-    how.add_argument("--precision", default="auto", help="float32, bfloat16, float16 or auto (default)")
-    how.add_argument("--threads", type=int, default=1, help="of the processor for a volume (default: 1)")
+    add_volume_options(parser)
     add_worker_options(parser)
+
+
+def add_volume_options(parser: argparse.ArgumentParser) -> None:
+    """Add how every volume of a dataset is drawn."""
+    how = add_drawing_options(parser, seed=0)
+    how.add_argument("--threads", type=int, default=1, help="of the processor for a volume (default: 1)")
 
 
 def add_worker_options(parser: argparse.ArgumentParser) -> None:

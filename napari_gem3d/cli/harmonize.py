@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from napari_gem3d.cli.enhance import add_worker_options, report, say, terminable
+from napari_gem3d.cli.enhance import add_volume_options, add_worker_options, report, say, terminable
 from napari_gem3d.cli.options import check_exist
 from napari_gem3d.cli.progress import INTERRUPTED
 
@@ -43,15 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="REGEX",
         help="finds the source in a case's name, in its one group, such as '_(2013|CBICA|TCIA)'",
     )
-    how = parser.add_argument_group("how")
-    how.add_argument("--model", default="brain-flair", help="bundled model or folder of one (default: brain-flair)")
-    how.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
-    how.add_argument("--solver", help="dpmsolver++, unipc or ddim (default: the model's)")
-    how.add_argument("--eta", type=float, default=0.0, help="fresh noise a step, ddim only, 0 to 1 (default: 0)")
-    how.add_argument("--seed", type=int, default=0, help="decides everything that is random (default: 0)")
-    how.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
-    how.add_argument("--precision", default="auto", help="float32, bfloat16, float16 or auto (default)")
-    how.add_argument("--threads", type=int, default=1, help="of the processor for a volume (default: 1)")
+    add_volume_options(parser)
     add_worker_options(parser)
 
 

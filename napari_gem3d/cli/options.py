@@ -9,16 +9,18 @@ from typing import Any
 from napari_gem3d.errors import InputError
 
 
-def add_drawing_options(parser: argparse.ArgumentParser) -> None:
-    """Model, solver, seed and device."""
+def add_drawing_options(parser: argparse.ArgumentParser, seed: int | None = None) -> argparse._ArgumentGroup:
+    """Model, solver, seed and device; without a default for the seed, one is drawn. Returns their group."""
     how = parser.add_argument_group("how")
     how.add_argument("--model", default="brain-flair", help="bundled model or folder of one (default: brain-flair)")
     how.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
     how.add_argument("--solver", help="dpmsolver++, unipc or ddim (default: the model's)")
     how.add_argument("--eta", type=float, default=0.0, help="fresh noise a step, ddim only, 0 to 1 (default: 0)")
-    how.add_argument("--seed", type=int, help="decides the noise (default: drawn, and kept in the recipe)")
+    usual = "drawn, and kept in the recipe" if seed is None else str(seed)
+    how.add_argument("--seed", type=int, default=seed, help=f"decides everything that is random (default: {usual})")
     how.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
     how.add_argument("--precision", default="auto", help="float32, bfloat16, float16 or auto (default)")
+    return how
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter1d
 from napari_gem3d.cohorts.harmonise_measure import Measurement, Scan
 from napari_gem3d.cohorts.harmonise_spread import SCALED, SIDES, STORED, Side, is_ct, part_names
 from napari_gem3d.errors import InputError
+from napari_gem3d.evaluation.plots import INK, STYLE
 
 try:
     from matplotlib import rc_context
@@ -28,19 +29,9 @@ except ImportError as error:
 
 # Okabe and Ito's, which most people tell apart.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
-_BEFORE, _AFTER, _INK = "#7f7f7f", "#d55e00", "#333333"
-# matplotlib types the keys as literals.
-_STYLE: Any = {
-    "svg.hashsalt": "napari-gem3d",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 9.5,
-    "axes.edgecolor": _INK,
-    "legend.frameon": False,
-    # Labels and sources may be called anything, "$" included.
-    "text.parse_math": False,
-}
+_BEFORE, _AFTER = "#7f7f7f", "#d55e00"
+# Labels and sources may be called anything, "$" included.
+_STYLE = {**STYLE, "text.parse_math": False}
 # Of the histograms, in bins: small labels are ragged.
 _SMOOTH = 1.5
 # More curves than this are one grey cloud; a random choice of them shows as much.
@@ -145,12 +136,12 @@ def mean_plot(measured: Mapping[str, Measurement], sources: Mapping[str, str]) -
                 axis.scatter(at, means, s=16, alpha=0.75, c=faces, marker=mark, rasterized=len(there) > _MOST_SHAPES)
                 if means:
                     axis.hlines(
-                        np.median(means), place + offset - 0.15, place + offset + 0.15, color=_INK, linewidth=1.4
+                        np.median(means), place + offset - 0.15, place + offset + 0.15, color=INK, linewidth=1.4
                     )
         axis.set_xticks(range(len(names)), [fill(name, 13) for name in names])
         axis.set_ylabel("mean, HU" if is_ct(measured) else "mean / 99.5th percentile")
         marks = [
-            Line2D([], [], color=_INK, linestyle="", marker=mark, markersize=4, label=text)
+            Line2D([], [], color=INK, linestyle="", marker=mark, markersize=4, label=text)
             for mark, text in (("o", "before"), ("D", "harmonised"))
         ]
         axis.legend(handles=marks, loc="upper left", bbox_to_anchor=(1, 1))

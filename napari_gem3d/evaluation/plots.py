@@ -22,17 +22,18 @@ except ImportError as error:
     ) from error
 
 # Okabe and Ito's, which most people tell apart.
-_REAL, _MADE, _INK = "#0072b2", "#d55e00", "#333333"
+INK = "#333333"
+_REAL, _MADE = "#0072b2", "#d55e00"
 _COLOURS = {"real": _REAL, "synthetic": _MADE}
 _LABELS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#000000")
-# matplotlib types the keys as literals.
-_STYLE: Any = {
+# Of all plots of this package; matplotlib types the keys as literals.
+STYLE: Any = {
     "svg.hashsalt": "napari-gem3d",
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 9.5,
-    "axes.edgecolor": _INK,
+    "axes.edgecolor": INK,
     "legend.frameon": False,
 }
 # More points than this are drawn as pixels, or the page would grow with the number of scans.
@@ -104,7 +105,7 @@ def segmentation_plot(report: Mapping[str, Any]) -> Plot:
 def _figures(pairs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bytes:
     alike = [name for name in names if name in LIKENESS]
     ratios = {name_of(name): _values(pairs, name) for name in names if name in RATIOS}
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure((11, 3.2), layout="constrained")
         axes = figure.subplots(1, len(alike) + 1, width_ratios=[1] * len(alike) + [4])
         for axis, name in zip(axes, alike, strict=False):
@@ -117,7 +118,7 @@ def _figures(pairs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bytes:
 
 def _contrast(pairs: Sequence[Mapping[str, Any]], units: str) -> bytes:
     labels = sorted({label for pair in pairs for label in pair.get("contrast", {})}, key=int)
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure((5, 4.4), layout="constrained")
         axis = figure.subplots()
         for index, label in enumerate(labels):
@@ -140,7 +141,7 @@ def _contrast(pairs: Sequence[Mapping[str, Any]], units: str) -> bytes:
 
 
 def _profiles(profiles: Mapping[str, Any]) -> bytes:
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure((11, 3.2), layout="constrained")
         intensity, brightness, correlation = figure.subplots(1, 3)
         for side, profile in profiles.items():
@@ -163,7 +164,7 @@ def _profiles(profiles: Mapping[str, Any]) -> bytes:
 
 def _sets(scans: Mapping[str, Mapping[str, Mapping[str, float]]]) -> bytes:
     names = list(next(iter(scans["real"].values())))
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure((11, 3), layout="constrained")
         for axis, name in zip(figure.subplots(1, len(names)), names, strict=True):
             _strips(
@@ -175,7 +176,7 @@ def _sets(scans: Mapping[str, Mapping[str, Mapping[str, float]]]) -> bytes:
 
 def _scores(report: Mapping[str, Any]) -> bytes:
     scans, regions = report["segmentation"]["scans"].values(), report["segmentation"]["regions"]
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure((8, 3), layout="constrained")
         for axis, key, title in zip(figure.subplots(1, 2), ("dice", "hd95"), ("Dice", "HD95, mm"), strict=True):
             _strips(
@@ -198,7 +199,7 @@ def _strips(axis: Axes, groups: Mapping[str, Sequence[float]], colours: Mapping[
         sideways = place + (spread.uniform(-0.22, 0.22, len(values)) if len(values) > 1 else np.zeros(1))
         colour = (colours or {}).get(name, _MADE)
         axis.scatter(sideways, values, s=14, alpha=0.65, color=colour, rasterized=len(values) > _MOST_SHAPES)
-        axis.hlines(np.median(values), place - 0.35, place + 0.35, color=_INK, linewidth=1.5)
+        axis.hlines(np.median(values), place - 0.35, place + 0.35, color=INK, linewidth=1.5)
     axis.set_xticks(range(len(groups)), [name.replace(", ", ",\n") for name in groups])
     axis.set_xlim(-0.6, len(groups) - 0.4)
 

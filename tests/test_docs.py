@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 REFERENCE = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
 PARSERS = {"napari-gem3d": cli.make_parser(), "napari-gem3d-train": train._parser()}
-# pip, the benchmarks, accelerate and Slurm.
+# pip, the benchmarks, accelerate, Dask and Slurm.
 OTHER_PROGRAMS = {
     *("--exclude-editable", "--plot", "--volumes", "--write-docs", "--steps"),
     *("--multi_gpu", "--num_machines", "--num_processes", "--machine_rank", "--main_process_ip", "--main_process_port"),
@@ -28,6 +28,7 @@ OTHER_PROGRAMS = {
         "--requeue",
     ),
     *("--cpu", "--logdir"),
+    *("--gpus-per-task", "--scheduler-file", "--nthreads", "--resources", "--lifetime", "--lifetime-stagger"),
 }
 
 

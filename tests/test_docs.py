@@ -29,6 +29,7 @@ OTHER_PROGRAMS = {
     ),
     *("--cpu", "--logdir"),
     *("--gpus-per-task", "--scheduler-file", "--nthreads", "--resources", "--lifetime", "--lifetime-stagger"),
+    *("--gres", "--pid"),
 }
 
 

@@ -15,7 +15,7 @@ REFERENCE = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding
 PARSERS = {"napari-gem3d": cli.make_parser(), "napari-gem3d-train": train._parser()}
 # pip, the benchmarks, accelerate, Dask and Slurm.
 OTHER_PROGRAMS = {
-    *("--exclude-editable", "--plot", "--volumes", "--write-docs", "--steps"),
+    *("--exclude-editable", "--plot", "--volumes", "--write-docs", "--steps", "--baseline"),
     *("--multi_gpu", "--num_machines", "--num_processes", "--machine_rank", "--main_process_ip", "--main_process_port"),
     *(
         "--job-name",

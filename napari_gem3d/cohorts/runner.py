@@ -47,8 +47,9 @@ def run_tasks(
         resources.
     retries
         How often a task is tried again after an error nobody expected, on another worker if there is one. Input that
-        cannot be used is not tried again. A task whose worker is lost is done again by another one; it counts as
-        failed if that happens more than `retries` times (on a cluster, as often as its scheduler allows).
+        cannot be used is not tried again. A task whose worker is lost is done again by another one; if that happens
+        more than `retries` times (on a cluster, as often as its scheduler allows), it is done by itself at the end, and
+        counts as failed if workers are lost then too.
     say
         Called with a line for every task that has ended.
 
@@ -109,19 +110,26 @@ def _run_on(
     from distributed import Future, as_completed
 
     waiting: deque[tuple[Task, int, str]] = deque((task, 1, "") for task in tasks)
+    suspects: deque[tuple[Task, int, str]] = deque()
+    alone: set[str] = set()
     running: dict[Future, tuple[Task, int]] = {}
     done: Any = as_completed()
+
+    def submit(task: Task, tried: int, failed_on: str, there: Sequence[str]) -> None:
+        # A machine that is broken fails fast, and would take all the second attempts too.
+        others = [address for address in there if address != failed_on] if failed_on else []
+        where = {"resources": resources or None, "workers": others or None}
+        future = client.submit(attempt_there, work, task, pure=False, **where)
+        running[future] = task, tried
+        done.add(future)
 
     def hand_out() -> None:
         there = list(client.scheduler_info(n_workers=-1)["workers"])
         while waiting and len(running) < max(_EACH * len(there), _LEAST):
-            task, tried, failed_on = waiting.popleft()
-            # A machine that is broken fails fast, and would take all the second attempts too.
-            others = [address for address in there if address != failed_on] if failed_on else []
-            where = {"resources": resources or None, "workers": others or None}
-            future = client.submit(attempt_there, work, task, pure=False, **where)
-            running[future] = task, tried
-            done.add(future)
+            submit(*waiting.popleft(), there)
+        if suspects and not running:
+            alone.add(suspects[0][0].name)
+            submit(*suspects.popleft(), there)
 
     hand_out()
     for future in done:
@@ -129,10 +137,20 @@ def _run_on(
         outcome = replace(_result(future, task), attempts=tried)
         if outcome.worth_another and tried <= retries:
             waiting.append((task, tried + 1, outcome.worker))
+        elif _took_workers(future) and task.name not in alone:
+            # All that waited on the lost workers is suspected by the scheduler. By itself each shows whether it was it.
+            suspects.append((task, tried + 1, ""))
         else:
             note(outcome)
         future.release()
         hand_out()
+
+
+def _took_workers(future: Any) -> bool:
+    """Whether a task was given up because workers that had it were lost, more often than the scheduler allows."""
+    from distributed import KilledWorker
+
+    return future.status == "error" and isinstance(future.exception(), KilledWorker)
 
 
 def _result(future: Any, task: Task) -> Outcome:

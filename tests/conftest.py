@@ -1,9 +1,13 @@
 """What many tests need: the real data beside the checkout, a small patient and model, a display for the viewer."""
 
+import json
 import os
+import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,6 +89,21 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for _, parameter in volume_unet.volumetric_parameters():
             parameter += 0.1 * torch.randn(parameter.shape)
     return save_bundle(ModelBundle(plan, vae, slice_unet, volume_unet), tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def steady_model(tiny_model: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Makes a folder of `tiny_model` whose plan corrects seams and filters streaks, or has the fields it is given."""
+
+    def make(**fields: Any) -> Path:
+        folder = tmp_path / ("steady" + "-".join(map(str, fields.values())))
+        shutil.copytree(tiny_model, folder)
+        plan = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        changed = {**plan, "residual_mm": 4.0, "streak_filter": True, **fields}
+        (folder / "model.json").write_text(json.dumps(changed), encoding="utf-8")
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -131,6 +131,15 @@ class Plan(Part):
     grey: GreyLabels | None = Field(None, description="For the conditioning ``grey``.")
     schedule: NoiseSchedule = NoiseSchedule()
     latents: LatentSpace = LatentSpace()
+    residual_mm: float = Field(
+        0.0,
+        ge=0,
+        description="Distance in mm over which what the networks miss at known slices correlates; neighbours are "
+        "corrected by it. 0 for no correction.",
+    )
+    streak_filter: bool = Field(
+        False, description="Streaks are taken out of whole volumes, as they are of local edits."
+    )
     default_solver: Literal["dpmsolver++", "unipc", "ddim"] = "dpmsolver++"
     default_steps: int = Field(10, ge=1, le=1000)
 

@@ -11,29 +11,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import override
 
 from napari_gem3d.bundle import ModelBundle
 from napari_gem3d.bundle.preprocessing import prepare_scan
-from napari_gem3d.labels import LabelMap
 from napari_gem3d.sampling.edit_inputs import EditInputs
 from napari_gem3d.sampling.edit_recipe import inputs_of
 from napari_gem3d.sampling.job import Job, as_dtype
 from napari_gem3d.sampling.propagation import Given
 from napari_gem3d.sampling.recipe import Recipe
+from napari_gem3d.sampling.streaks import runs_of, streak_reach, streaks
 from napari_gem3d.sampling.windows import Window, plan_edit_windows, plan_windows
 from napari_gem3d.volume import Volume, resample
-
-# Within slices, what is smooth over this width must across them be smooth over that one (standard deviations, mm).
-STREAK_WITHIN_MM, STREAK_ACROSS_MM = 3.0, 1.5
-_TRUNCATED = 3.0
 
 
 class EditJob(Job):
@@ -50,7 +45,6 @@ class EditJob(Job):
         box = inputs.case.box.affine
         self._weight = resample(Volume(inputs.box_weight, box), whole).voxels
         self._plane = _extent(self._weight)[1:]
-        self._body = resample(LabelMap(inputs.case.labels > 0, box), whole, order=0).voxels > 0
         super().__init__(recipe, inputs, bundle)
         # The informed slice may come from another scan; what is drawn has the intensities of the edited one.
         self._intensities = inputs.intensities
@@ -59,12 +53,12 @@ class EditJob(Job):
         """The scan's latents where windows need them, and how much of them stays."""
         case, plan = self._edit.case, self._bundle.plan
         bottom = case.slices.start
-        runs = _runs(self._edit.reach - bottom, plan.window)
+        runs = runs_of(self._edit.reach - bottom, plan.window)
         self.todo = [bottom + i for run in runs for i in run]
         windows = self._windows(runs)
         needed = sorted({i for window in windows for i in window.slices})
         latents: Tensor | None = None
-        for run in _runs(needed, 1):
+        for run in runs_of(needed, 1):
             box = case.box.box((run.start, 0, 0), (len(run), *case.box.shape[1:]))
             slices = prepare_scan(plan, self._edit.image, box, self._edit.image_inside, self._edit.intensities)
             encoded = self._encode(slices)
@@ -97,21 +91,13 @@ class EditJob(Job):
         super()._reset()
         # As decoded; without streaks; blended into the scan.
         self._raw, self._drawn, self._voxels = self._scan.copy(), self._scan.copy(), self._scan.copy()
-        self._open, self._held = set(self.todo), set[int]()
 
-    def _place(self, first: int, slices: NDArray[np.float32]) -> tuple[list[int], NDArray[np.float32]]:
-        """Take slices in, finish those whose neighbours are known by now, and blend them into the scan."""
-        self._raw[first : first + len(slices)] = slices
-        new = range(first, first + len(slices))
-        self._open.difference_update(new)
-        self._held.update(new)
-        reach = streak_reach(self.grid.spacing)[0]
-        ready = sorted(i for i in self._held if self._open.isdisjoint(range(i - reach, i + reach + 1)))
-        self._held.difference_update(ready)
-        for run in _runs(ready, 1):
-            self._finish(run)
-        return ready, self._voxels[ready]
+    @property
+    @override
+    def _filtered(self) -> bool:
+        return True
 
+    @override
     def _finish(self, run: range) -> None:
         """Take the streaks out of slices whose neighbours are known, and blend them into the scan."""
         part = (slice(run.start, run.stop), *self._plane)
@@ -154,65 +140,6 @@ def _extent(weight: NDArray[np.float32]) -> tuple[slice, slice, slice]:
     ends = [np.flatnonzero(weight.any(axis=tuple(a for a in range(3) if a != axis)))[[0, -1]] for axis in range(3)]
     z, y, x = (slice(int(first), int(last) + 1) for first, last in ends)
     return z, y, x
-
-
-def _streak_widths(spacing: tuple[float, float, float]) -> tuple[float, ...]:
-    return tuple(mm / size for mm, size in zip((STREAK_ACROSS_MM, *[STREAK_WITHIN_MM] * 2), spacing, strict=True))
-
-
-def streak_reach(spacing: tuple[float, float, float]) -> tuple[int, ...]:
-    """How many voxels of a size in mm `streaks` looks at to either side, along (z, y, x)."""
-    return tuple(int(_TRUNCATED * width + 0.5) for width in _streak_widths(spacing))
-
-
-def streaks(
-    voxels: NDArray[np.float32], body: NDArray[np.bool_], spacing: tuple[float, float, float]
-) -> NDArray[np.float32]:
-    """What of neighbouring slices is smooth within them and rough across them.
-
-    Anatomy knows no such thing; slices that are generated one beside the other have it. Between real slices of the
-    bundled model's patients it is a quarter of what it is between generated ones.
-
-    Parameters
-    ----------
-    voxels
-        (Z, Y, X), slices on axis 0; at its ends, `streak_reach` slices are only looked at.
-    body
-        (Z, Y, X); what is outside does not count.
-    spacing
-        mm along (z, y, x).
-
-    Returns
-    -------
-    ndarray
-        (Z, Y, X), to be subtracted.
-    """
-    across, *within = _streak_widths(spacing)
-    inside = body.astype(np.float32)
-    share = ndimage.gaussian_filter(inside, (0, *within), truncate=_TRUNCATED)
-    summed = ndimage.gaussian_filter(voxels * inside, (0, *within), truncate=_TRUNCATED)
-
-    def steady(array: NDArray[np.float32]) -> Any:
-        return ndimage.gaussian_filter1d(array, across, axis=0, truncate=_TRUNCATED, mode="nearest")
-
-    # Each mean is taken over the body alone: the ends and edges of the body are no streaks.
-    least = np.float32(1e-3)
-    rough: NDArray[np.float32] = summed / np.maximum(share, least) - steady(summed) / np.maximum(steady(share), least)
-    return rough * inside
-
-
-def _runs(slices: Sequence[int] | NDArray[np.intp], gap: int) -> list[range]:
-    """Ascending slices as runs; those with fewer than `gap` slices between them are one run.
-
-    Windows about runs that are at least a window apart have no slice in common.
-    """
-    runs: list[range] = []
-    for i in map(int, slices):
-        if runs and i - runs[-1].stop < gap:
-            runs[-1] = range(runs[-1].start, i + 1)
-        else:
-            runs.append(range(i, i + 1))
-    return runs
 
 
 def open_edit(recipe: Recipe, bundle: ModelBundle, beside: Path | None) -> EditJob:

@@ -19,11 +19,13 @@ from napari_gem3d.bundle.store import find_bundle
 from napari_gem3d.device import autocast, choose_device
 from napari_gem3d.errors import InputError
 from napari_gem3d.grid import Grid
+from napari_gem3d.labels import LabelMap
 from napari_gem3d.sampling.informed import informed_latents
 from napari_gem3d.sampling.inputs import Inputs, read_inputs
 from napari_gem3d.sampling.propagation import Given, Propagation, Sampling
 from napari_gem3d.sampling.recipe import Recipe
 from napari_gem3d.sampling.stopping import Stopped, stoppable
+from napari_gem3d.sampling.streaks import Waiting, runs_of, streak_reach, streaks
 from napari_gem3d.sampling.windows import Window
 from napari_gem3d.sampling.work import Work
 from napari_gem3d.volume import Volume, resample
@@ -88,7 +90,7 @@ class Job:
         bundle.to(self._device)
         # Its convolutions, at full resolution, are faster so; the U-Nets' GroupNorms are much slower.
         self._vae = bundle.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stubs lack it
-        self._background_outside = bundle.plan.background_outside_body
+        self._plan = bundle.plan
         self._intensities = fit_intensities(bundle.plan, inputs.informed, inputs.inside)
         how = (recipe.solver, recipe.steps, recipe.eta, recipe.seed, recipe.device, recipe.precision)
         sampling = Sampling(*how, known_level=recipe.known_level, compiled=recipe.compiled)
@@ -97,15 +99,25 @@ class Job:
         informed, picture = informed_latents(bundle, inputs, *where)
         self.informed_picture = self._intensities.inverse(picture)
         self._propagation = Propagation(bundle, inputs.case.labels, informed, start, sampling, self._given())
+        if self._filtered:
+            inside = LabelMap(inputs.case.labels > 0, inputs.case.box.affine)
+            self._body = resample(inside, self.grid, order=0).voxels > 0
         self._reset()
 
     def _given(self) -> Given | None:
         """What is there before anything is generated; nothing, for a whole volume."""
         return None
 
+    @property
+    def _filtered(self) -> bool:
+        """Whether streaks are taken out, for which slices wait for their neighbours."""
+        return self._plan.streak_filter
+
     def _reset(self) -> None:
         self._decoded = set[range]()  # slices of the box that are in the volume
+        self._waiting = Waiting(self.todo, streak_reach(self.grid.spacing)[0] if self._filtered else 0)
         self._voxels = np.full(self.grid.shape, self._intensities.low, np.float32)
+        self._raw = self._voxels.copy() if self._filtered else self._voxels  # as decoded
         self.generated = np.isin(range(self.total), self.todo, invert=True)
         self.cancelled = False
 
@@ -200,7 +212,7 @@ class Job:
         """Decode neighbouring slices of the box and put them in their place in the volume; what that finishes."""
         case = self.inputs.case
         scaled = self._decode(self._propagation.latents[chunk.start : chunk.stop])
-        if self._background_outside:
+        if self._plan.background_outside_body:
             scaled = np.where(case.labels[chunk.start : chunk.stop] > 0, scaled, np.float32(-1))
         voxels = self._intensities.inverse(scaled)
         box = case.box.box((chunk.start, 0, 0), voxels.shape)
@@ -225,8 +237,22 @@ class Job:
 
     def _place(self, first: int, slices: NDArray[np.float32]) -> tuple[list[int], NDArray[np.float32]]:
         """Put slices (n, Y, X) of the grid, decoded from slice `first` on, into the volume; what that finishes."""
-        self._voxels[first : first + len(slices)] = slices
-        return list(range(first, first + len(slices))), slices
+        self._raw[first : first + len(slices)] = slices
+        ready = self._waiting.take(range(first, first + len(slices)))
+        if self._filtered:
+            for run in runs_of(ready, 1):
+                self._finish(run)
+        return ready, self._voxels[ready]
+
+    def _finish(self, run: range) -> None:
+        """Take the streaks out of slices whose neighbours are known."""
+        reach = streak_reach(self.grid.spacing)[0]
+        around = slice(max(run.start - reach, 0), run.stop + reach)
+        found = streaks(self._raw[around], self._body[around], self.grid.spacing)[run.start - around.start :][
+            : len(run)
+        ]
+        clean = self._raw[run.start : run.stop] - found
+        self._voxels[run.start : run.stop] = np.clip(clean, self._intensities.low, self._intensities.high)
 
     def result(self) -> Volume:
         """What is generated so far, the rest background.

@@ -16,6 +16,7 @@ from napari_gem3d.bundle.conditioning import Conditions
 from napari_gem3d.device import autocast
 from napari_gem3d.errors import InputError
 from napari_gem3d.sampling.compiled import Compiled
+from napari_gem3d.sampling.kriging import kriging_weights
 from napari_gem3d.sampling.memory import Workplace
 from napari_gem3d.sampling.noise import correlated_noise
 from napari_gem3d.sampling.solver import denoise, make_solver, published_known_levels
@@ -235,6 +236,12 @@ class Propagation:
             with autocast(self.place.precision, device):
                 return self.network(torch.cat([x, conditions], dim=1), t, num_slices=len(batch[0].slices))
 
+        carry = torch.stack(
+            [
+                kriging_weights(part, self.plan.spacing[0], self.plan.residual_mm)
+                for part in known.split(len(batch[0].slices))
+            ]
+        )
         solver = make_solver(schedule, settings.solver, settings.steps, settings.eta)
         levels = published_known_levels(schedule, settings.steps) if settings.known_level == "published" else None
         noise, latents = self._noise[index], self.latents[index]
@@ -250,6 +257,7 @@ class Propagation:
             len(batch),
             levels,
             schedule.slice_decay,
+            carry if carry.any() else None,
         )
 
     def _condition(self, window: Window) -> Tensor:

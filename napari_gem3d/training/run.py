@@ -198,10 +198,12 @@ class TrainingRun:
         return "" if bundle.slice_unet is None else _weights_key(bundle.slice_unet.unet.state_dict())
 
     def _plan(self) -> Plan:
-        """The plan of the data with what the settings say of the networks."""
-        conditioning = "labels+slice+offset" if self.config.informed else "labels"
-        settings = {"name": self.config.name, "window": self.config.window, "schedule": self.config.schedule}
-        return self.cache.plan.model_copy(update={**settings, "conditioning": conditioning})
+        """The plan of the data with what the settings say of the networks and of sampling."""
+        config = self.config
+        conditioning = "labels+slice+offset" if config.informed else "labels"
+        networks = {"name": config.name, "window": config.window, "schedule": config.schedule}
+        sampling = config.sampling.model_dump()
+        return self.cache.plan.model_copy(update={**networks, **sampling, "conditioning": conditioning})
 
     def _vae(self, action: Action) -> bool:
         plan = self._plan()

@@ -31,7 +31,7 @@ from napari_gem3d import (
 from napari_gem3d.bundle import load_bundle
 from napari_gem3d.bundle.preprocessing import prepare_scan
 from napari_gem3d.foreground import foreground
-from napari_gem3d.sampling.edit import EditJob, streak_reach, streaks
+from napari_gem3d.sampling.edit import EditJob
 from napari_gem3d.sampling.edit_inputs import soft_weight
 from napari_gem3d.sampling.job import open_job
 
@@ -351,32 +351,3 @@ def test_the_scan_stays_in_latents_where_nothing_changes(edit_of, tiny_model):
         pass
     kept = (given.keep == 1).expand_as(given.latents)
     assert torch.equal(job._propagation.latents[kept], given.latents[kept])
-
-
-def test_streaks_are_what_is_smooth_within_slices_and_rough_across_them():
-    rng = np.random.default_rng(0)
-    z, y, x = np.mgrid[:24, :40, :40].astype(np.float32)
-    body = ((z - 12) / 12) ** 2 + ((y - 20) / 18) ** 2 + ((x - 20) / 18) ** 2 < 1
-    anatomy = 100 + 2 * z + 3 * x + 20 * np.sin(y / 8) * np.sin(z / 6)
-    banding = rng.normal(0, 10, (24, 1, 1)).astype(np.float32) * np.ones_like(z)
-    texture = rng.normal(0, 10, z.shape).astype(np.float32)
-    inner = ndimage.binary_erosion(body, iterations=5)
-    spacing = (1.0, 1.0, 1.0)
-
-    def found(voxels: np.ndarray) -> float:
-        return float(np.abs(streaks(voxels * body, body, spacing)[inner]).mean())
-
-    assert found(anatomy) < 1 and found(texture) < 1, "neither anatomy nor texture is taken for streaks"
-    assert found(banding) > 5
-    clean = anatomy + banding - streaks((anatomy + banding) * body, body, spacing)
-    assert np.abs(np.diff(clean - anatomy, axis=0))[inner[1:]].mean() < 0.4 * np.abs(np.diff(banding, axis=0)).mean()
-    assert not streaks(anatomy * body, body, spacing)[~body].any()
-
-
-def test_streaks_of_a_slice_depend_on_its_near_neighbours_alone():
-    rng = np.random.default_rng(1)
-    voxels, body = rng.random((30, 12, 12)).astype(np.float32), np.ones((30, 12, 12), bool)
-    reach = streak_reach((2.0, 1.0, 1.0))[0]
-    whole = streaks(voxels, body, (2.0, 1.0, 1.0))
-    part = streaks(voxels[10 - reach : 14 + reach], body[10 - reach : 14 + reach], (2.0, 1.0, 1.0))
-    np.testing.assert_array_equal(part[reach:-reach], whole[10:14])

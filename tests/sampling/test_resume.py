@@ -29,6 +29,13 @@ def recipe(tiny_patient, tiny_model) -> Recipe:
 
 
 @pytest.fixture
+def steady(tiny_patient, steady_model) -> Recipe:
+    """Slices wait for their neighbours: some are decoded, but not finished, whenever it is stopped."""
+    settings = {"model": steady_model(), "seed": 3, "device": "cpu", "solver": "ddim", "eta": 0.7, "steps": 4}
+    return make_recipe(tiny_patient.labels, tiny_patient.scan, **settings)
+
+
+@pytest.fixture
 def edit(tiny_patient, tiny_model, tmp_path) -> Recipe:
     labels = read_label_map(tiny_patient.labels)
     voxels = labels.voxels.copy()
@@ -48,7 +55,7 @@ def stopped_after(job: Job, parts: int, resume: bool = False) -> list[int]:
     return slices
 
 
-@pytest.mark.parametrize("task", ["recipe", "edit"])
+@pytest.mark.parametrize("task", ["recipe", "steady", "edit"])
 def test_whenever_it_was_stopped_the_result_is_the_same_to_the_bit(request, task):
     recipe = request.getfixturevalue(task)
     whole = open_job(recipe)
@@ -88,13 +95,13 @@ def interrupted(recipe: Recipe, out, parts: int, **options) -> None:
     run_recipe(recipe, out, cancel=cancel, progress=stop, keep_partial=True, **options)
 
 
-@pytest.mark.parametrize("task", ["recipe", "edit"])
+@pytest.mark.parametrize("task", ["recipe", "steady", "edit"])
 def test_another_process_goes_on_from_the_files(request, task, tmp_path):
     recipe = request.getfixturevalue(task)
     whole = run_recipe(recipe, tmp_path / "whole.nii.gz").read_bytes()
     folder = tmp_path / "out"
     out = folder / "out.nii.gz"
-    interrupted(recipe, out, 9)
+    interrupted(recipe, out, 13)
     assert (read_volume(folder / "out.partial.nii.gz").voxels != read_volume(tmp_path / "whole.nii.gz").voxels).any()
     interrupted(recipe, out, 6, resume=True)
     assert not out.exists() and (folder / "out.partial.nii.gz").exists()

@@ -87,6 +87,13 @@ class DataSettings(Settings):
         0.0, ge=0, le=12, description="Of random variants: largest bend along the slices."
     )
     max_gamma: float = Field(0.15, ge=0, lt=0.9, description="Contrast of random variants of MR; HU are left alone.")
+    max_texture: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        description="Of random variants of MR: noise, fine structure and gyri are made weaker or stronger, each by a "
+        "factor from 2 ** -this to 2 ** this; only the informed slice tells.",
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> DataSettings:
@@ -285,6 +292,18 @@ class PositionSettings(UNetSettings, DenoisingSettings):
     init: Path | None = Field(None, description="A bundle whose position U-Net to start from; it must fit.")
 
 
+class SamplingSettings(Settings):
+    """How the bundle draws volumes; written into its plan, no stage depends on it."""
+
+    residual_mm: float = Field(
+        4.0,
+        ge=0,
+        description="Distance over which what the networks miss at known slices correlates: their neighbours are "
+        "corrected by it, mm; 0 for no correction.",
+    )
+    streak_filter: bool = Field(True, description="Whether streaks are taken out of whole volumes.")
+
+
 class TrainingConfig(Settings):
     """All settings of a run; written to the run folder as ``config.yaml``."""
 
@@ -310,6 +329,7 @@ class TrainingConfig(Settings):
         "first.",
     )
     schedule: NoiseSchedule = Field(NoiseSchedule(), description="The forward process of diffusion.")
+    sampling: SamplingSettings = Field(SamplingSettings(), description="How the bundle draws volumes.")
     data: DataSettings = Field(DataSettings(), description="What is read from the dataset and how it is varied.")
     vae: VAESettings = Field(VAESettings(), description="Stage vae: between slices and latents.")
     slice: SliceSettings = Field(SliceSettings(), description="Stage slice: the slice U-Net (stage 1).")

@@ -1,4 +1,4 @@
-"""Variants of a patient for the cache: mirror image, small rotations, scalings and bends, other contrast."""
+"""Variants of a patient for the cache: mirror image, small rotations, scalings, bends, other contrast and texture."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from napari_gem3d.training.config.settings import DataSettings
 
 # Knots of the spline that bends a patient lie this far apart.
 _KNOTS_MM = 32.0
+# Texture is varied in bands between these widths (standard deviations): noise, fine structure, gyri, their surround.
+_BANDS_MM = (1.0, 2.0, 4.0, 8.0)
+_LEAST_SHARE = np.float32(1e-3)
 _SIDES = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
 
@@ -67,7 +70,49 @@ def vary(
     if plan.modality == "MR":
         gamma = 1 + rng.uniform(-1, 1) * settings.max_gamma
         image = (np.clip((image + 1) / 2, 0, 1) ** gamma * 2 - 1).astype(np.float32)
+        # Drawn only if wanted, as above.
+        if settings.max_texture:
+            gains = 2 ** (settings.max_texture * rng.uniform(-1, 1, len(_BANDS_MM)))
+            image = with_texture(image, labels > 0, plan.spacing, gains)
     return np.ascontiguousarray(image), np.ascontiguousarray(labels)
+
+
+def with_texture(
+    image: NDArray[np.float32],
+    body: NDArray[np.bool_],
+    spacing: tuple[float, float, float],
+    gains: Sequence[float] | NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """Raise or lower the contrast of structures of each size, in the same manner in all slices.
+
+    Scanners and patients differ in noise, in sharpness and in how far grey matter stands out from white. Where the same
+    anatomy comes with different textures, only the informed slice can say which is wanted.
+
+    Parameters
+    ----------
+    image
+        (Z, H, W) in [-1, 1].
+    body
+        (Z, H, W); what is outside stays as it is and does not count.
+    spacing
+        mm along (z, y, x).
+    gains
+        Factors of what lies in the plane between the widths 0, 1, 2, 4 and 8 mm (standard deviations of Gaussians).
+
+    Returns
+    -------
+    ndarray
+        (Z, H, W) in [-1, 1].
+    """
+    inside = body.astype(np.float32)
+    finer, result = image * inside, image.copy()
+    for width, gain in zip(_BANDS_MM, gains, strict=True):
+        sigma = (0.0, width / spacing[1], width / spacing[2])
+        share = ndimage.gaussian_filter(inside, sigma, truncate=3.0)
+        coarser = ndimage.gaussian_filter(image * inside, sigma, truncate=3.0) / np.maximum(share, _LEAST_SHARE)
+        result += np.float32(gain - 1) * (finer - coarser) * inside
+        finer = coarser
+    return np.clip(result, -1, 1, out=result)
 
 
 def _swapped(table: LabelTable) -> NDArray[np.uint8]:

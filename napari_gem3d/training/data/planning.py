@@ -131,6 +131,7 @@ def make_plan(config: TrainingConfig, dataset: Dataset, facts: Facts) -> Plan:
         window=config.window,
         conditioning="labels+slice+offset" if config.informed else "labels",
         schedule=config.schedule,
+        **config.sampling.model_dump(),
         latents=LatentSpace(**latent_geometry(config)._asdict()),
     )
 

@@ -57,6 +57,7 @@ _VARYING = {
     "max_elastic_mm",
     "max_slice_elastic_mm",
     "max_gamma",
+    "max_texture",
 }
 
 

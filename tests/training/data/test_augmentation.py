@@ -7,7 +7,7 @@ from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.labels import Label, LabelTable
 from napari_gem3d.training.config.settings import DataSettings
 from napari_gem3d.training.data import augmentation
-from napari_gem3d.training.data.augmentation import mirrors, vary
+from napari_gem3d.training.data.augmentation import mirrors, vary, with_texture
 
 TABLE = LabelTable(
     (
@@ -99,6 +99,36 @@ def test_gamma_changes_mr_and_leaves_hu_alone() -> None:
     assert np.abs(changed - image)[labels > 0].max() > 0.05
     same, _ = vary(image, labels, CT, settings, 2, rng)
     np.testing.assert_allclose(same, image, atol=1e-4)
+
+
+@pytest.mark.parametrize(("wavelength", "bands"), [(2, [0]), (16, [2, 3])])
+def test_texture_changes_structures_of_its_size_alike_in_all_slices(wavelength: int, bands: list[int]) -> None:
+    grating = 0.2 * np.sin(2 * np.pi * np.arange(96) / wavelength + 0.5)
+    image = np.broadcast_to(grating[None, :, None], (3, 96, 80)).astype(np.float32)
+    body = np.ones(image.shape, bool)
+    for gain in (0.5, 2.0):
+        gains = np.ones(4)
+        gains[bands] = gain
+        changed = with_texture(image, body, (3.0, 1.0, 1.0), gains)[:, 24:72]
+        ratio = changed.std() / image[:, 24:72].std()
+        assert abs(np.log2(ratio / gain)) < 0.6, "most of it is in those bands"
+        np.testing.assert_allclose(changed[0], changed[2])
+        others = np.where(np.isin(np.arange(4), bands), 1.0, gain)
+        rest = with_texture(image, body, (3.0, 1.0, 1.0), others)[:, 24:72]
+        assert abs(np.log2(rest.std() / image[:, 24:72].std())) < 0.6, "and little in the others"
+
+
+def test_texture_is_varied_in_mr_if_wanted_and_only_inside_the_body() -> None:
+    image, labels = disc()
+    image = (image + 0.1 * np.random.default_rng(1).normal(size=image.shape)).clip(-1, 1).astype(np.float32)
+    image[labels == 0] = -1
+    np.testing.assert_array_equal(with_texture(image, labels > 0, MR.spacing, np.ones(4)), image)
+    still, varied = (DataSettings(**STILL, max_texture=most) for most in (0.0, 1.0))
+    (plain, inside), (changed, _) = (vary(image, labels, MR, s, 2, np.random.default_rng(0)) for s in (still, varied))
+    assert np.abs(changed - plain)[inside > 0].max() > 0.05
+    np.testing.assert_array_equal(changed[inside == 0], plain[inside == 0])
+    same, other = (vary(image, labels, CT, s, 2, np.random.default_rng(0))[0] for s in (still, varied))
+    np.testing.assert_array_equal(same, other)
 
 
 def test_outside_the_body_is_background_in_mr_and_stays_in_ct() -> None:

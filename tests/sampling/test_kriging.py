@@ -1,0 +1,87 @@
+"""Kriging: what is missed at known slices is estimated in their neighbours, and only there."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from napari_gem3d import make_recipe
+from napari_gem3d.bundle.plan import NoiseSchedule
+from napari_gem3d.sampling.job import open_job
+from napari_gem3d.sampling.kriging import carried, kriging_weights
+from napari_gem3d.sampling.solver import denoise, make_solver
+
+
+def at(*known: int, n: int = 7) -> Tensor:
+    return torch.tensor([i in known for i in range(n)])
+
+
+def test_one_known_slice_counts_less_the_further_it_is():
+    weights = kriging_weights(at(0), spacing=2.0, range_mm=4.0)
+    np.testing.assert_allclose(weights[1:, 0], np.exp(-np.arange(1, 7) / 2), rtol=1e-6)
+    assert not weights[:, 1:].any() and not weights[0].any()
+
+
+def test_only_the_nearest_known_slice_on_either_side_counts():
+    weights = kriging_weights(at(0, 1, 6), spacing=1.0, range_mm=4.0)
+    np.testing.assert_allclose(weights[2:6, 0], 0, atol=1e-6)
+    near, far = weights[2, 1], weights[2, 6]
+    assert 0.7 < near < np.exp(-1 / 4), "the other side knows some of it"
+    assert 0 < far < 0.2
+    # Both together are what solves the two equations of simple kriging.
+    c = lambda d: np.exp(-d / 4)  # noqa: E731
+    a = np.linalg.solve([[1, c(5)], [c(5), 1]], [c(1), c(4)])
+    np.testing.assert_allclose([near, far], a, rtol=1e-5)
+
+
+@pytest.mark.parametrize("known", [(), tuple(range(7))])
+def test_nothing_known_or_nothing_free_is_nothing_to_correct(known):
+    assert not kriging_weights(at(*known), 1.0, 4.0).any()
+    assert not kriging_weights(at(0), 1.0, 0.0).any()
+
+
+def test_windows_of_a_batch_have_weights_of_their_own():
+    missed = torch.zeros(6, 2, 1, 1)
+    missed[0], missed[5] = 1.0, 2.0
+    weights = torch.stack([kriging_weights(at(0, n=3), 1.0, 1.0), kriging_weights(at(2, n=3), 1.0, 1.0)])
+    result = carried(weights, missed)[:, 1, 0, 0]
+    e = np.exp(-1.0)
+    np.testing.assert_allclose(result, [0, e, e**2, 2 * e**2, 2 * e, 0], rtol=1e-6)
+
+
+def test_a_network_that_is_off_by_a_constant_is_put_right_beside_the_known_slice():
+    truth, off = torch.full((6, 1, 8, 8), 0.5), 0.4
+    schedule = NoiseSchedule()
+    keep = at(0, n=6)[:, None, None, None].float()
+
+    def drawn(carry: Tensor | None) -> Tensor:
+        solver = make_solver(schedule, "ddim", 4)
+        levels = dict(zip(solver.timesteps, solver.levels, strict=False))
+        noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+
+        def network(x: Tensor, timestep: int) -> Tensor:
+            alpha, sigma = levels[timestep]  # v of the clean latents that it thinks of
+            return (alpha * x - (truth + off)) / sigma
+
+        *_, last = denoise(network, solver, "v_prediction", noise, truth * keep, keep, carry=carry)
+        return last[:, 0].mean(dim=(1, 2)) - truth[:, 0].mean(dim=(1, 2))
+
+    without, with_it = drawn(None), drawn(kriging_weights(at(0, n=6), 1.0, 3.0)[None])
+    np.testing.assert_allclose(without, [0] + [off] * 5, atol=1e-3)
+    np.testing.assert_allclose(with_it, off * (1 - np.exp(-np.arange(6) / 3)), atol=1e-3)
+
+
+def test_a_model_says_whether_its_volumes_are_corrected(tiny_patient, tiny_model, steady_model):
+    models = (tiny_model, steady_model(residual_mm=0.0, streak_filter=False), steady_model(streak_filter=False))
+    plain, same, corrected = (
+        open_job(make_recipe(tiny_patient.labels, tiny_patient.scan, model=model, seed=3, device="cpu"))
+        for model in models
+    )
+    for job in (plain, same, corrected):
+        for _ in job.run():
+            pass
+    np.testing.assert_array_equal(same.voxels, plain.voxels)
+    first = plain._propagation.windows[0].slices
+    latents = [job._propagation.latents for job in (plain, corrected)]
+    assert torch.equal(*(found[first.start : first.stop] for found in latents)), "the first window knows nothing"
+    assert (latents[0] != latents[1])[: first.start].flatten(1).any(dim=1).all()

@@ -154,6 +154,10 @@ class Conditions:
             self._labels = label_channels(plan, labels).to(device)
         self._positions = torch.from_numpy(body_positions(len(labels))).to(device)
 
+    def labels(self, slices: range) -> Tensor:
+        """The channels of the label map alone, (n, K, h, w), of neighbouring slices."""
+        return self._labels[slices.start : slices.stop]
+
     def window(self, slices: range, informed: Tensor, origin: int) -> Tensor:
         """Condition channels (n, C, h, w) of neighbouring slices.
 

@@ -137,6 +137,12 @@ class Plan(Part):
         description="Distance in mm over which what the networks miss at known slices correlates; neighbours are "
         "corrected by it. 0 for no correction.",
     )
+    persistence_mm: float = Field(
+        0.0,
+        ge=0,
+        description="Distance in mm over which the neighbours of the start slice keep to it in the first half of the "
+        "steps, where the label map is the same. 0 for none.",
+    )
     streak_filter: bool = Field(
         False, description="Streaks are taken out of whole volumes, as they are of local edits."
     )

@@ -16,7 +16,7 @@ from napari_gem3d.bundle.conditioning import Conditions
 from napari_gem3d.device import autocast
 from napari_gem3d.errors import InputError
 from napari_gem3d.sampling.compiled import Compiled
-from napari_gem3d.sampling.kriging import kriging_weights
+from napari_gem3d.sampling.corrections import Corrections, kriging_weights, persistence_weights
 from napari_gem3d.sampling.memory import Workplace
 from napari_gem3d.sampling.noise import correlated_noise
 from napari_gem3d.sampling.solver import denoise, make_solver, published_known_levels
@@ -126,6 +126,7 @@ class Propagation:
         self.network = Compiled(self._volume_unet, self.place.say) if sampling.compiled else self._volume_unet
         self.start, self._informed = start, informed
         shape = (len(labels), *informed.shape[1:])
+        self._given = given
         if given is None:
             self.windows = plan_windows(len(labels), start, plan.window, plan.overlap)
             self._first, self._keep = torch.zeros(shape), torch.zeros((len(labels), 1, 1, 1))
@@ -236,12 +237,6 @@ class Propagation:
             with autocast(self.place.precision, device):
                 return self.network(torch.cat([x, conditions], dim=1), t, num_slices=len(batch[0].slices))
 
-        carry = torch.stack(
-            [
-                kriging_weights(part, self.plan.spacing[0], self.plan.residual_mm)
-                for part in known.split(len(batch[0].slices))
-            ]
-        )
         solver = make_solver(schedule, settings.solver, settings.steps, settings.eta)
         levels = published_known_levels(schedule, settings.steps) if settings.known_level == "published" else None
         noise, latents = self._noise[index], self.latents[index]
@@ -257,7 +252,30 @@ class Propagation:
             len(batch),
             levels,
             schedule.slice_decay,
-            carry if carry.any() else None,
+            self._corrections(batch, known),
+        )
+
+    def _corrections(self, batch: tuple[Window, ...], known: Tensor) -> Corrections | None:
+        """What is corrected in the predictions of windows whose slices (B * n,) are known or not; None for nothing."""
+        plan, n = self.plan, len(batch[0].slices)
+        if plan.residual_mm == plan.persistence_mm == 0:
+            return None
+        device = self.latents.device
+        carry = [kriging_weights(part, plan.spacing[0], plan.residual_mm) for part in known.split(n)]
+        persistence, starts = [], []
+        for number, window in enumerate(batch):
+            # An edit is informed by the scan's own slices; in later windows known slices do what the start slice does.
+            whole = self._given is None and window.direction == "first" and plan.conditioning == "labels+slice+offset"
+            start = self.start - window.slices.start if whole else 0
+            labels = self._conditions.labels(window.slices)
+            persistence.append(
+                persistence_weights(labels, start, plan.spacing[0], plan.persistence_mm if whole else 0.0)
+            )
+            starts.append(number * n + start)
+        index = torch.tensor([i for window in batch for i in window.slices], device=device)
+        held = torch.cat(persistence)
+        return Corrections(
+            self.latents[index], torch.stack(carry), held, torch.tensor(starts, device=device), self.sampling.steps
         )
 
     def _condition(self, window: Window) -> Tensor:

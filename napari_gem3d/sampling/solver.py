@@ -19,7 +19,6 @@ from torch import Tensor
 
 from napari_gem3d.bundle.plan import NoiseSchedule
 from napari_gem3d.errors import InputError
-from napari_gem3d.sampling.kriging import carried
 from napari_gem3d.sampling.noise import correlated_noise
 
 SolverName = Literal["dpmsolver++", "unipc", "ddim"]
@@ -198,7 +197,7 @@ def denoise(
     windows: int = 1,
     known_levels: Sequence[tuple[float, float]] | None = None,
     decay: str = "exponential",
-    carry: Tensor | None = None,
+    correct: Callable[[Tensor, int], Tensor] | None = None,
 ) -> Iterator[Tensor]:
     """Denoise windows of slices step by step; the caller may stop between any two.
 
@@ -226,8 +225,9 @@ def denoise(
     known_levels
         From `published_known_levels`, to show the network what is known at those levels; by default at the level
         that the solver has reached.
-    carry
-        (windows, n, n) from `kriging_weights`, by which every prediction is corrected; by default it is not.
+    correct
+        Called with the clean latents (N, c, h, w) that the network implies and the number of the step, from 0; returns
+        what the solver goes on with. By default they are taken as they are.
 
     Yields
     ------
@@ -247,8 +247,8 @@ def denoise(
             x = keep * (alpha * latents + sigma * noise) + (1 - keep) * x
         prediction = network(x, timestep).float()
         x0 = predicted_x0(prediction_type, solver.levels[index], x, prediction)
-        if carry is not None:
-            x0 = x0 + carried(carry, latents - x0)
+        if correct is not None:
+            x0 = correct(x0, index)
         x = solver.step(index, x, keep * latents + (1 - keep) * x0, fresh)
         if index == len(solver.timesteps) - 1:
             x = torch.where(keep == 1, latents, x)

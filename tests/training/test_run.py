@@ -52,7 +52,7 @@ def test_all_stages_end_in_a_bundle_that_loads(finished: Path) -> None:
     assert bundle.plan.labels.body is not None and bundle.plan.informed
     assert len(bundle.plan.latents.mean) == bundle.plan.latents.channels == 4
     assert bundle.plan.window == 4
-    assert bundle.plan.residual_mm == 4 and bundle.plan.streak_filter
+    assert (bundle.plan.residual_mm, bundle.plan.persistence_mm, bundle.plan.streak_filter) == (4, 5, True)
     stored = load_file(finished / "bundle" / "slice_unet" / WEIGHTS)
     assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
     assert not list(finished.glob(".*")) and not (finished / "bundle-failed").exists()

@@ -55,7 +55,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # its classes would be ordinal.
     "paper": {
         "window": 16,
-        "sampling": {"residual_mm": 0.0, "streak_filter": False},
+        "sampling": {"residual_mm": 0.0, "persistence_mm": 0.0, "streak_filter": False},
         "data": {"size": (512, 512), "framing": "stretch"},
         "schedule": {
             "prediction_type": "epsilon",

@@ -301,6 +301,12 @@ class SamplingSettings(Settings):
         description="Distance over which what the networks miss at known slices correlates: their neighbours are "
         "corrected by it, mm; 0 for no correction.",
     )
+    persistence_mm: float = Field(
+        5.0,
+        ge=0,
+        description="Distance over which neighbours of the start slice keep to it in the first half of the steps, "
+        "where the label map is the same, mm; 0 for none.",
+    )
     streak_filter: bool = Field(True, description="Whether streaks are taken out of whole volumes.")
 
 

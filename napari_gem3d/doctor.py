@@ -77,5 +77,5 @@ def _models() -> Iterator[str]:
             reason = str(error).replace(str(folder), name)  # the path may tell who the user is
             yield f"{name}: {size:.0f} MB, {origin}, damaged: {reason}"
             continue
-        kind = f"{bundle.plan.modality} {bundle.plan.channel}".strip()
+        kind = bundle.plan.scans
         yield f"{name}: {size:.0f} MB, {origin}, {kind}, sha256 {bundle.sha256[:12]}, loads"

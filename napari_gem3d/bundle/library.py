@@ -69,7 +69,7 @@ class ModelInfo:
             return [*lines, self.problem]
         plan = self.plan
         spacing = " × ".join(f"{mm:g}" for mm in plan.spacing)
-        lines.append(f"{plan.modality} {plan.channel}, {spacing} mm, slices of {plan.size[0]} × {plan.size[1]}")
+        lines.append(f"{plan.scans}, {spacing} mm, slices of {plan.size[0]} × {plan.size[1]}")
         lines.append("labels: " + ", ".join(f"{label.value} {label.name}" for label in plan.labels))
         lines.append("baseline: looks at no informed slice" if self.baseline else "looks at an informed slice")
         lines.append("has a position U-Net: draws informed slices itself" if self.draws else "has no position U-Net")

@@ -154,6 +154,11 @@ class Plan(Part):
         """Whether an informed slice conditions the networks; not in the Make-A-Volume baseline."""
         return self.conditioning != "labels"
 
+    @property
+    def scans(self) -> str:
+        """What scans it knows, such as "MR FLAIR" or "CT"."""
+        return " ".join(dict.fromkeys(word for word in (self.modality, self.channel) if word))
+
     @field_validator("labels", mode="before")
     @classmethod
     def _read_labels(cls, value: Any) -> Any:

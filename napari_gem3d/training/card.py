@@ -30,7 +30,7 @@ tags: [medical-imaging, diffusion, synthetic-data]
 ---
 # {name}
 
-A GEM-3D bundle: {modality} {channel}, slices of {rows}×{columns} at {spacing} mm (Z, Y, X), labels {labels}.{baseline}
+A GEM-3D bundle: {scans}, slices of {rows}×{columns} at {spacing} mm (Z, Y, X), labels {labels}.{baseline}
 
 **Intended use**: **[to fill in: what for, by whom, in which patients]**. Research on synthetic images only; **not** for
 diagnosis, treatment or any clinical decision: what it draws is made up.
@@ -147,8 +147,7 @@ def write_card(
     parts = [
         _HEAD.format(
             name=plan.name,
-            modality=plan.modality,
-            channel=plan.channel or "(unnamed channel)",
+            scans=plan.scans if plan.channel else f"{plan.modality} (unnamed channel)",
             rows=plan.size[0],
             columns=plan.size[1],
             spacing=" × ".join(f"{length:g}" for length in plan.spacing),

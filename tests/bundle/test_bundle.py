@@ -127,3 +127,11 @@ def test_bundled_models_load_and_are_complete(name: str) -> None:
     assert bundle.vae is not None
     assert bundle.volume_unet is not None
     assert bundle.card
+
+
+@pytest.mark.parametrize(
+    ("modality", "channel", "said"), [("MR", "FLAIR", "MR FLAIR"), ("CT", "CT", "CT"), ("CT", "", "CT")]
+)
+def test_a_plan_says_what_scans_it_knows(tiny_model, modality: str, channel: str, said: str) -> None:
+    plan = load_bundle(tiny_model).plan
+    assert plan.model_copy(update={"modality": modality, "channel": channel}).scans == said

@@ -71,7 +71,7 @@ def _rows(plan: Plan, config: TrainingConfig, usable: Sequence[CasePaths], used:
     slices = [_slices(plan, found) for found in used]
     return {
         "cases": f"{len(usable)} of {len({case.patient for case in usable})} patients",
-        "scans": f"{plan.modality} {plan.channel}".strip() + (", skull-stripped" if _stripped(used) else ""),
+        "scans": plan.scans + (", skull-stripped" if _stripped(used) else ""),
         "spacing": f"{_by(plan.spacing)} mm (Z, Y, X); the dataset has {_span(spacings)}",
         "slices": f"{plan.size[0]} × {plan.size[1]} voxels (rows, columns), {_framing(plan)}; "
         f"{min(slices)} to {max(slices)} a case, median {np.median(slices):.0f}",

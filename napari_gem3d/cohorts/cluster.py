@@ -108,29 +108,36 @@ def _local(workers: int, device: str) -> Any:
     """Processes of this machine, one task each at a time."""
     from distributed import Nanny, Scheduler, SpecCluster
 
-    from napari_gem3d.training.data.workers import available_cores
-
-    cards, threads = _cards(device), max(available_cores() // workers, 1)
     log_level = logging.ERROR
     shared = {"nthreads": 1, "host": "127.0.0.1", "dashboard": False, "silence_logs": log_level}
-    counted = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     specification = {
-        number: {
-            "cls": Nanny,
-            "options": {
-                **shared,
-                "memory_limit": _memory(workers),
-                "env": counted | ({"CUDA_VISIBLE_DEVICES": str(number % cards)} if cards else {}),
-                "resources": {GPU: 1} if cards else {},
-            },
-        }
-        for number in range(workers)
+        number: {"cls": Nanny, "options": {**shared, "memory_limit": _memory(workers), **options}}
+        for number, options in enumerate(shares(workers, device))
     }
     scheduler = {
         "cls": Scheduler,
         "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": ":0"},
     }
     return SpecCluster(workers=specification, scheduler=scheduler, silence_logs=log_level, name="napari-gem3d")
+
+
+def shares(workers: int, device: str) -> list[dict[str, Any]]:
+    """Environment and resources of each worker: its share of the cores, and one of the graphics cards.
+
+    With a numbered device, such as "cuda:1", all workers take that card, and see it by that number.
+    """
+    from napari_gem3d.training.data.workers import available_cores
+
+    cards, threads = _cards(device), max(available_cores() // workers, 1)
+    counted = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    assigned = cards > 0 and ":" not in device
+    return [
+        {
+            "env": counted | ({"CUDA_VISIBLE_DEVICES": str(number % cards)} if assigned else {}),
+            "resources": {GPU: 1} if cards else {},
+        }
+        for number in range(workers)
+    ]
 
 
 def _memory(workers: int) -> int:

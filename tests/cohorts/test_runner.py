@@ -5,6 +5,7 @@ import os
 import pytest
 from chores import Chore, do, tries
 
+from napari_gem3d.cohorts.cluster import shares
 from napari_gem3d.cohorts.runner import run_tasks
 from napari_gem3d.errors import InputError
 
@@ -89,3 +90,15 @@ def test_the_workers_of_a_scheduler_that_exists(tmp_path):
             outcomes = run_tasks(chores(folder), do, scheduler=where, device="cuda")
             assert statuses(outcomes) == ["made", "failed", "left out", "failed", "made", "made"]
             assert {outcome.worker for outcome in outcomes} <= set(there.scheduler_info["workers"])
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "taken"),
+    [("cuda", ["0", "1", "0"], 1), ("auto", ["0", "1", "0"], 1), ("cuda:1", [None] * 3, 1), ("cpu", [None] * 3, 0)],
+)
+def test_workers_share_the_graphics_cards_or_take_the_one_that_is_named(monkeypatch, device, visible, taken):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    found = shares(3, device)
+    assert [share["env"].get("CUDA_VISIBLE_DEVICES") for share in found] == visible
+    assert all(share["resources"] == ({"GPU": 1} if taken else {}) for share in found)
+    assert all(int(share["env"]["OMP_NUM_THREADS"]) >= 1 for share in found)

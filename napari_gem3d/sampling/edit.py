@@ -26,7 +26,7 @@ from napari_gem3d.sampling.edit_recipe import inputs_of
 from napari_gem3d.sampling.job import Job, as_dtype
 from napari_gem3d.sampling.propagation import Given
 from napari_gem3d.sampling.recipe import Recipe
-from napari_gem3d.sampling.streaks import runs_of, streak_reach, streaks
+from napari_gem3d.sampling.streaks import runs_of, surroundings
 from napari_gem3d.sampling.windows import Window, plan_edit_windows, plan_windows
 from napari_gem3d.volume import Volume, resample
 
@@ -101,15 +101,10 @@ class EditJob(Job):
     def _finish(self, run: range) -> None:
         """Take the streaks out of slices whose neighbours are known, and blend them into the scan."""
         part = (slice(run.start, run.stop), *self._plane)
-        around = tuple(
-            slice(max(where.start - reach, 0), where.stop + reach)
-            for where, reach in zip(part, streak_reach(self.grid.spacing), strict=True)
-        )
-        inner = tuple(slice(p.start - a.start, p.stop - a.start) for p, a in zip(part, around, strict=True))
+        around, inner = surroundings(part, self.grid.spacing)
         scan, weight = self._scan[around], self._weight[around]
         blended = scan + weight * (self._raw[around] - scan)
-        drawn = self._raw[part] - streaks(blended, self._body[around], self.grid.spacing)[inner]
-        self._drawn[part] = np.clip(drawn, self._intensities.low, self._intensities.high)
+        self._drawn[part] = self._without_streaks(part, around, inner, blended)
         self._voxels[part] = scan[inner] + weight[inner] * (self._drawn[part] - scan[inner])
 
     def result(self) -> Volume:

@@ -25,7 +25,7 @@ from napari_gem3d.sampling.inputs import Inputs, read_inputs
 from napari_gem3d.sampling.propagation import Given, Propagation, Sampling
 from napari_gem3d.sampling.recipe import Recipe
 from napari_gem3d.sampling.stopping import Stopped, stoppable
-from napari_gem3d.sampling.streaks import Waiting, runs_of, streak_reach, streaks
+from napari_gem3d.sampling.streaks import Box, Waiting, runs_of, streak_reach, streaks, surroundings
 from napari_gem3d.sampling.windows import Window
 from napari_gem3d.sampling.work import Work
 from napari_gem3d.volume import Volume, resample
@@ -246,13 +246,14 @@ class Job:
 
     def _finish(self, run: range) -> None:
         """Take the streaks out of slices whose neighbours are known."""
-        reach = streak_reach(self.grid.spacing)[0]
-        around = slice(max(run.start - reach, 0), run.stop + reach)
-        found = streaks(self._raw[around], self._body[around], self.grid.spacing)[run.start - around.start :][
-            : len(run)
-        ]
-        clean = self._raw[run.start : run.stop] - found
-        self._voxels[run.start : run.stop] = np.clip(clean, self._intensities.low, self._intensities.high)
+        part = (slice(run.start, run.stop), *(slice(0, length) for length in self.grid.shape[1:]))
+        around, inner = surroundings(part, self.grid.spacing)
+        self._voxels[part] = self._without_streaks(part, around, inner, self._raw[around])
+
+    def _without_streaks(self, part: Box, around: Box, inner: Box, shown: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A part as decoded, without the streaks that there are in what is `shown` around it."""
+        found = streaks(shown, self._body[around], self.grid.spacing)[inner]
+        return np.clip(self._raw[part] - found, self._intensities.low, self._intensities.high)
 
     def result(self) -> Volume:
         """What is generated so far, the rest background.

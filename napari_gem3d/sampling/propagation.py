@@ -252,31 +252,28 @@ class Propagation:
             len(batch),
             levels,
             schedule.slice_decay,
-            self._corrections(batch, known),
+            self._corrections(batch, known, latents),
         )
 
-    def _corrections(self, batch: tuple[Window, ...], known: Tensor) -> Corrections | None:
-        """What is corrected in the predictions of windows whose slices (B * n,) are known or not; None for nothing."""
+    def _corrections(self, batch: tuple[Window, ...], known: Tensor, latents: Tensor) -> Corrections | None:
+        """What is corrected in predictions of windows, of which slices (B * n,) are known or not; None for nothing."""
         plan, n = self.plan, len(batch[0].slices)
         if plan.residual_mm == plan.persistence_mm == 0:
             return None
-        device = self.latents.device
-        carry = [kriging_weights(part, plan.spacing[0], plan.residual_mm) for part in known.split(n)]
-        persistence, starts = [], []
-        for number, window in enumerate(batch):
-            # An edit is informed by the scan's own slices; in later windows known slices do what the start slice does.
-            whole = self._given is None and window.direction == "first" and plan.conditioning == "labels+slice+offset"
-            start = self.start - window.slices.start if whole else 0
-            labels = self._conditions.labels(window.slices)
-            persistence.append(
-                persistence_weights(labels, start, plan.spacing[0], plan.persistence_mm if whole else 0.0)
-            )
-            starts.append(number * n + start)
-        index = torch.tensor([i for window in batch for i in window.slices], device=device)
-        held = torch.cat(persistence)
-        return Corrections(
-            self.latents[index], torch.stack(carry), held, torch.tensor(starts, device=device), self.sampling.steps
-        )
+        carry = torch.stack([kriging_weights(part, plan.spacing[0], plan.residual_mm) for part in known.split(n)])
+        weights, starts = zip(*(self._persistence(window) for window in batch), strict=True)
+        first = torch.arange(0, len(known), n, device=latents.device)
+        begins = first + torch.tensor(starts, device=latents.device)
+        return Corrections(latents, carry, torch.cat(weights), begins, self.sampling.steps)
+
+    def _persistence(self, window: Window) -> tuple[Tensor, int]:
+        """How far the slices of a window keep to its start slice, and which of them that is."""
+        plan, labels = self.plan, self._conditions.labels(window.slices)
+        # An edit is informed by the scan's own slices; in later windows known slices do what the start slice does.
+        if self._given is None and window.direction == "first" and plan.conditioning == "labels+slice+offset":
+            start = self.start - window.slices.start
+            return persistence_weights(labels, start, plan.spacing[0], plan.persistence_mm), start
+        return torch.zeros_like(labels[:, :1]), 0
 
     def _condition(self, window: Window) -> Tensor:
         """Condition channels (n, C, h, w): later windows are informed by the known slice nearest their new ones."""

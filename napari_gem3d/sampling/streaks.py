@@ -17,6 +17,9 @@ from scipy import ndimage
 STREAK_WITHIN_MM, STREAK_ACROSS_MM = 3.0, 1.5
 _TRUNCATED = 3.0
 
+# Part of a volume, along (z, y, x).
+Box = tuple[slice, ...]
+
 
 def _streak_widths(spacing: tuple[float, float, float]) -> tuple[float, ...]:
     return tuple(mm / size for mm, size in zip((STREAK_ACROSS_MM, *[STREAK_WITHIN_MM] * 2), spacing, strict=True))
@@ -25,6 +28,16 @@ def _streak_widths(spacing: tuple[float, float, float]) -> tuple[float, ...]:
 def streak_reach(spacing: tuple[float, float, float]) -> tuple[int, ...]:
     """How many voxels of a size in mm `streaks` looks at to either side, along (z, y, x)."""
     return tuple(int(_TRUNCATED * width + 0.5) for width in _streak_widths(spacing))
+
+
+def surroundings(part: Box, spacing: tuple[float, float, float]) -> tuple[Box, Box]:
+    """What `streaks` looks at for a part of a volume, and where that part lies within it."""
+    around = tuple(
+        slice(max(where.start - reach, 0), where.stop + reach)
+        for where, reach in zip(part, streak_reach(spacing), strict=True)
+    )
+    inner = tuple(slice(p.start - a.start, p.stop - a.start) for p, a in zip(part, around, strict=True))
+    return around, inner
 
 
 def streaks(

@@ -21,6 +21,7 @@ from napari_gem3d.training.config.geometry import latent_geometry, size_step, va
 from napari_gem3d.training.config.loading import save_config
 from napari_gem3d.training.config.settings import DenoisingSettings, TrainingConfig
 from napari_gem3d.training.data.cache import Cache
+from napari_gem3d.training.data.planning import beside_data
 from napari_gem3d.training.data.prepare import prepare
 from napari_gem3d.training.loop.loop import train_stage
 from napari_gem3d.training.loop.processes import connect, is_main, once, wait
@@ -199,11 +200,7 @@ class TrainingRun:
 
     def _plan(self) -> Plan:
         """The plan of the data with what the settings say of the networks and of sampling."""
-        config = self.config
-        conditioning = "labels+slice+offset" if config.informed else "labels"
-        networks = {"name": config.name, "window": config.window, "schedule": config.schedule}
-        sampling = config.sampling.model_dump()
-        return self.cache.plan.model_copy(update={**networks, **sampling, "conditioning": conditioning})
+        return self.cache.plan.model_copy(update=beside_data(self.config))
 
     def _vae(self, action: Action) -> bool:
         plan = self._plan()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_gem3d import Recipe, make_recipe
+from napari_gem3d import LabelMap, Recipe, make_recipe, resample
 from napari_gem3d.sampling.job import open_job
 from napari_gem3d.sampling.streaks import Waiting, runs_of, streak_reach, streaks
 
@@ -82,7 +82,5 @@ def test_every_filtered_slice_comes_once_as_it_is_in_the_result(recipes):
 
 
 def resample_labels(job) -> np.ndarray:
-    from napari_gem3d import LabelMap, resample
-
     case = job.inputs.case
     return resample(LabelMap(case.labels, case.box.affine), job.grid, order=0).voxels

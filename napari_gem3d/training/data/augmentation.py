@@ -105,11 +105,12 @@ def with_texture(
         (Z, H, W) in [-1, 1].
     """
     inside = body.astype(np.float32)
-    finer, result = image * inside, image.copy()
+    shown = image * inside
+    finer, result = shown, image.copy()
     for width, gain in zip(_BANDS_MM, gains, strict=True):
         sigma = (0.0, width / spacing[1], width / spacing[2])
         share = ndimage.gaussian_filter(inside, sigma, truncate=3.0)
-        coarser = ndimage.gaussian_filter(image * inside, sigma, truncate=3.0) / np.maximum(share, _LEAST_SHARE)
+        coarser = ndimage.gaussian_filter(shown, sigma, truncate=3.0) / np.maximum(share, _LEAST_SHARE)
         result += np.float32(gain - 1) * (finer - coarser) * inside
         finer = coarser
     return np.clip(result, -1, 1, out=result)

@@ -119,7 +119,6 @@ def make_plan(config: TrainingConfig, dataset: Dataset, facts: Facts) -> Plan:
     median = np.median([found.spacing for found in facts.values()], axis=0).round(4)
     spacing = settings.spacing or (float(median[0]), float(median[1]), float(median[2]))
     return Plan(
-        name=config.name,
         modality=modality,
         channel=dataset.channel,
         spacing=spacing,
@@ -128,12 +127,20 @@ def make_plan(config: TrainingConfig, dataset: Dataset, facts: Facts) -> Plan:
         intensity=_intensities(settings, modality, facts),
         labels=_label_table(settings, dataset, facts),
         background_outside_body=modality == "MR",
-        window=config.window,
-        conditioning="labels+slice+offset" if config.informed else "labels",
-        schedule=config.schedule,
-        **config.sampling.model_dump(),
         latents=LatentSpace(**latent_geometry(config)._asdict()),
+        **beside_data(config),
     )
+
+
+def beside_data(config: TrainingConfig) -> dict[str, Any]:
+    """Fields of the plan that no data decide: what the settings say of the networks and of sampling."""
+    return {
+        "name": config.name,
+        "window": config.window,
+        "conditioning": "labels+slice+offset" if config.informed else "labels",
+        "schedule": config.schedule,
+        **config.sampling.model_dump(),
+    }
 
 
 def named_body(settings: DataSettings) -> str | None:

@@ -96,7 +96,7 @@ def write_cache(bundle: ModelBundle, folder: Path, patients: int, slices: int) -
         for kind, array in (("images", images), ("labels", labels)):
             cache.write(name, kind, np.stack([array, array[..., ::-1]]))
     precision = choose_precision("auto", choose_device("cpu"))
-    encode_cache(cache, bundle.plan, bundle.vae, precision, say=lambda _: None)
+    encode_cache(cache, bundle.vae, precision, say=lambda _: None)
     return cache
 
 

@@ -14,7 +14,12 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.grid import Grid
 from napari_gem3d.volume import Volume, resample
 
-Meaning = Literal["body", "lesion", "organ"]
+Meaning = Literal["body", "lesion", "organ", "tissue"]
+
+# In arrays of label values, never in files: body whose tissue is not known, as where a lesion was taken out.
+UNKNOWN = 255
+# Name of the lesion label of which nothing but the place is known, beside those of its parts.
+UNSPECIFIED = "lesion"
 
 # Okabe and Ito's colours, told apart by people with any kind of colour vision; grey is kept for bodies.
 PALETTE = ("#56b4e9", "#d55e00", "#f0e442", "#009e73", "#cc79a7", "#e69f00", "#0072b2")
@@ -34,7 +39,8 @@ class Label:
     colour
         "#rrggbb"; empty takes the default for the value.
     meaning
-        "body" (everything the model draws), "lesion" (what people edit) or "organ".
+        "body" (everything the model draws), "lesion" (what people edit), "organ", or "tissue" (anatomy that is found
+        in a scan, such as ventricles).
     """
 
     value: int
@@ -49,7 +55,7 @@ class Label:
         if not self.name or not isinstance(self.name, str):
             raise InputError(f"Label {self.value} has no name; give it one.")
         if self.meaning not in get_args(Meaning):
-            raise InputError(f"Label '{self.name}' means '{self.meaning}'; use body, lesion or organ.")
+            raise InputError(f"Label '{self.name}' means '{self.meaning}'; use body, lesion, organ or tissue.")
         if not self.colour:
             object.__setattr__(self, "colour", default_colour(self.value, self.meaning))
         if not re.fullmatch(r"#[0-9a-fA-F]{6}", self.colour):
@@ -108,6 +114,11 @@ class LabelTable:
     def lesions(self) -> tuple[Label, ...]:
         """The labels of lesions."""
         return tuple(label for label in self.labels if label.meaning == "lesion")
+
+    @property
+    def tissues(self) -> tuple[Label, ...]:
+        """The labels of anatomy that can be found in a scan."""
+        return tuple(label for label in self.labels if label.meaning == "tissue")
 
     def by_value(self, value: int) -> Label:
         """The label with this voxel value; InputError if there is none."""

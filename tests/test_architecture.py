@@ -23,6 +23,7 @@ FLOORS = (
     ("volume", "device"),
     ("labels",),
     ("foreground", "io", "networks"),
+    ("anatomy",),
     ("samples", "pictures", "bundle", "masks", "brain"),
     ("sampling", "doctor"),
     ("evaluation",),

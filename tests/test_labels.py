@@ -33,7 +33,7 @@ def test_default_colours():
         ({"value": True, "name": "a"}, "whole number"),
         ({"value": 1, "name": ""}, "no name"),
         ({"value": 1, "name": "a", "colour": "red"}, "#rrggbb"),
-        ({"value": 1, "name": "a", "meaning": "tumour"}, "body, lesion or organ"),
+        ({"value": 1, "name": "a", "meaning": "tumour"}, "body, lesion, organ or tissue"),
         ({"value": 1, "name": "a", "color": "#ffffff"}, "give value, name, colour and meaning"),
         ({"name": "a"}, "give value, name, colour and meaning"),
         (7, "give value, name, colour and meaning"),

@@ -104,8 +104,8 @@ class Plan(Part):
     """The contents of ``model.json``.
 
     Lengths are in mm, ``size`` is (rows, columns) = (Y, X) of a canonical (RAS) axial slice in voxels of ``spacing``
-    = (Z, Y, X). ``conditioning`` names the scheme by which label maps and informed slices become channels; ``labels``,
-    without informed slice, is the Make-A-Volume baseline.
+    = (Z, Y, X). ``conditioning`` names the scheme by which label maps and informed slices become channels, see
+    `napari_gem3d.bundle.conditioning`; ``fine`` and ``labels``, without informed slice, are the Make-A-Volume baseline.
 
     ``framing`` says what of a scan becomes a slice: ``crop``, a box of ``size`` voxels of ``spacing`` about the body;
     ``stretch``, the box that just holds the body, or ``field``, the whole field of view, either squashed to ``size``,
@@ -127,7 +127,7 @@ class Plan(Part):
     background_outside_body: bool = Field(True, description="Voxels outside the body label are background.")
     window: int = Field(16, ge=1, description="Slices of a window, n.")
     overlap: int = Field(1, ge=1, description="Slices that a window shares with what is known, h.")
-    conditioning: Literal["labels+slice+offset", "labels", "grey"] = "labels+slice+offset"
+    conditioning: Literal["fine+slice+offset", "fine", "labels+slice+offset", "labels", "grey"] = "labels+slice+offset"
     grey: GreyLabels | None = Field(None, description="For the conditioning ``grey``.")
     schedule: NoiseSchedule = NoiseSchedule()
     latents: LatentSpace = LatentSpace()
@@ -152,7 +152,12 @@ class Plan(Part):
     @property
     def informed(self) -> bool:
         """Whether an informed slice conditions the networks; not in the Make-A-Volume baseline."""
-        return self.conditioning != "labels"
+        return self.conditioning not in ("fine", "labels")
+
+    @property
+    def fine(self) -> bool:
+        """Whether the networks are told the label map within each latent's cell, and which tissue is not known."""
+        return self.conditioning.startswith("fine")
 
     @property
     def scans(self) -> str:

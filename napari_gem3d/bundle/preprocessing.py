@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_gem3d.anatomy import AnatomySource, Completed, complete_anatomy
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
@@ -98,13 +99,20 @@ class Case:
     slices
         Indices along the axis of `grid` of the slices of `box`.
     labels
-        (Z, H, W) uint8 on `box`: the plan's label values, the body wherever no other label is.
+        (Z, H, W) uint8 on `box`: the plan's label values, the body wherever no other label is, `UNKNOWN` where it is
+        body whose tissue is not known.
+    unknown
+        Values of the plan's tissue labels that are known nowhere.
+    notes
+        Why tissues are not known although a scan was to show them, a sentence each.
     """
 
     grid: Grid
     box: Grid
     slices: range
     labels: NDArray[np.uint8]
+    unknown: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def canonical_grid(plan: Plan, grid: Grid) -> Grid:
@@ -120,9 +128,24 @@ def body_label(plan: Plan) -> Label:
 
 
 def prepare_labels(
-    plan: Plan, mask: LabelMap, body: Volume | None = None, body_inside: NDArray[np.bool_] | None = None
+    plan: Plan,
+    mask: LabelMap,
+    body: Volume | None = None,
+    body_inside: NDArray[np.bool_] | None = None,
+    anatomy: AnatomySource = "scan",
 ) -> Case:
-    """Bring a label map to the plan's grid, add the body, and crop to it.
+    """Bring a label map to the plan's grid, add the body and its anatomy, and crop to it: see `complete_labels`."""
+    return crop_labels(plan, complete_labels(plan, mask, body, body_inside, anatomy))
+
+
+def complete_labels(
+    plan: Plan,
+    mask: LabelMap,
+    body: Volume | None = None,
+    body_inside: NDArray[np.bool_] | None = None,
+    anatomy: AnatomySource = "scan",
+) -> Completed:
+    """Bring a label map to the plan's grid, and add the body and its anatomy.
 
     Parameters
     ----------
@@ -134,11 +157,14 @@ def prepare_labels(
         The scan whose foreground is the body, where the map has no body label of its own; aligned by geometry.
     body_inside
         (Z, Y, X), the foreground of `body`, if that is known already.
+    anatomy
+        Where tissue labels come from: "scan", those that the map does not hold are found in `body`; "map", from the map
+        alone; "none", from nowhere. Tissue that is not known is body.
 
     Returns
     -------
-    Case
-        The label map as the networks see it.
+    Completed
+        The label map on the canonical grid with its whole field of view.
 
     Raises
     ------
@@ -153,14 +179,30 @@ def prepare_labels(
         # A model that draws the whole field of view, and sees no difference there, can do without a body.
         everywhere = body is None and plan.framing == "field" and not plan.background_outside_body
         inside = everywhere or _body_of(body, body_inside, mask, grid, label)
-        labels = np.where((labels == 0) & inside, label.value, labels)
+        labels = np.where((labels == 0) & inside, np.uint8(label.value), labels)
+    whole = LabelMap(labels, grid.affine)
+    return complete_anatomy(whole, plan.labels, anatomy, body, body_inside, plan.channel)
+
+
+def crop_labels(plan: Plan, known: Completed) -> Case:
+    """Bring a label map that holds the body to the plan's grid, and crop to the body.
+
+    Parameters
+    ----------
+    plan
+        The bundle's plan.
+    known
+        The label map, of any orientation and spacing, with what is known of its tissue.
+    """
+    grid = canonical_grid(plan, known.labels.grid)
+    labels = resample(known.labels, grid, order=0).voxels
     slices, start, shape = _body_box(plan, labels != 0)
     box = grid.box(start, shape)
     if plan.framing != "crop":
         (_, rows, columns), (_, height, width) = box.spacing, box.shape
         box = box.with_spacing((None, rows * height / plan.size[0], columns * width / plan.size[1]))
     cropped = resample(LabelMap(labels.astype(np.uint8), grid.affine), box, order=0)
-    return Case(grid, box, slices, cropped.voxels.astype(np.uint8))
+    return Case(grid, box, slices, cropped.voxels.astype(np.uint8), known.unknown, known.notes)
 
 
 def _body_of(

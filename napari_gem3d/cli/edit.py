@@ -6,7 +6,13 @@ import argparse
 import time
 from pathlib import Path
 
-from napari_gem3d.cli.options import add_drawing_options, add_output_options, check_exist, drawing_options
+from napari_gem3d.cli.options import (
+    add_drawing_options,
+    add_mass_effect_option,
+    add_output_options,
+    check_exist,
+    drawing_options,
+)
 from napari_gem3d.cli.progress import generate_with_progress, report
 
 
@@ -30,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--position", type=float, metavar="P", help="the informed slice, 0 lowest to 1 highest (default: at the edit)"
     )
+    add_mass_effect_option(inputs)
     add_drawing_options(parser)
     add_output_options(parser)
 
@@ -48,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
         informed=options.informed,
         slice=options.slice,
         position=options.position,
+        mass_effect_mm=options.mass_effect,
         **drawing_options(options),
     )
     written, interrupted = generate_with_progress(

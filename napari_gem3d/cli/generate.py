@@ -8,7 +8,13 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from napari_gem3d.cli.options import add_drawing_options, add_output_options, check_exist, drawing_options
+from napari_gem3d.cli.options import (
+    add_drawing_options,
+    add_mass_effect_option,
+    add_output_options,
+    check_exist,
+    drawing_options,
+)
 from napari_gem3d.cli.progress import generate_with_progress, report
 
 
@@ -50,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SCAN",
         help="scan of the label map's patient: where the body is, if the label map does not say",
     )
+    add_mass_effect_option(inputs)
     add_drawing_options(parser)
     parser.add_argument(
         "--known-level",
@@ -84,6 +91,7 @@ def run(options: argparse.Namespace) -> int:
         pixel_mm=options.pixel_mm,
         known_level=options.known_level,
         compiled=options.compile,
+        mass_effect_mm=options.mass_effect,
         **drawing_options(options),
     )
     if not recipe.plan.informed:

@@ -100,6 +100,13 @@ def _add_steps(group: argparse._ArgumentGroup) -> None:
     step("to", nargs=3, type=float, metavar=axes, help="where the centroid of the transplant goes, mm")
     step("remove", nargs=0, help="give the lesion's voxels back to the body")
     step("augment", choices=("brain", "abdomen"), help="a random variant by the paper's policy, nothing else")
+    group.add_argument(
+        "--mass-effect",
+        type=float,
+        default=0.0,
+        metavar="MM",
+        help="how far the lesion pushes organs and tissue at its rim; where it no longer is, they come back (0)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -159,7 +166,8 @@ def _empty(scan: Volume | None, table: LabelTable | None) -> LabelMap:
 
 
 def _changed(labels: LabelMap, body: Any, options: argparse.Namespace, seed: int) -> MaskResult:
-    from napari_gem3d.masks import Selection, augment_mask, transform_mask
+    from napari_gem3d.masks import Selection, augment_mask, transform_mask, with_mass_effect
+    from napari_gem3d.masks.scene import open_scene
 
     only = tuple(int(label) if label.isdecimal() else label for label in options.only)
     host = tuple(int(label) if label.isdecimal() else label for label in options.host)
@@ -168,12 +176,16 @@ def _changed(labels: LabelMap, body: Any, options: argparse.Namespace, seed: int
     policies = [values for name, values in options.steps if name == "augment"]
     if not policies:
         operations = read_steps(options.steps, select, seed)
-        return transform_mask(labels, operations, select=select, body=body, host=host)
-    if len(options.steps) > 1 or options.everything:
+        result = transform_mask(labels, operations, select=select, body=body, host=host)
+    elif len(options.steps) > 1 or options.everything:
         raise InputError(
             "An augmentation draws its own steps; give --augment without others, and without --everything."
         )
-    return augment_mask(labels, policies[0], seed=seed, select=select, body=body, host=host)
+    else:
+        result = augment_mask(labels, policies[0], seed=seed, select=select, body=body, host=host)
+    if not options.mass_effect:
+        return result
+    return with_mass_effect(result, open_scene(result.source, result.select, body, host), options.mass_effect)
 
 
 def read_steps(steps: Sequence[tuple[str, Any]], select: Selection, seed: int) -> tuple[Operation, ...]:
@@ -309,6 +321,7 @@ def _write_record(result: MaskResult, options: argparse.Namespace, donors: list[
         "augment": next((values for name, values in options.steps if name == "augment"), None),
         "seed": seed if any(name in ("augment", "elastic") for name, _ in options.steps) else None,
         **result.record(),
+        "mass_effect_mm": options.mass_effect,
         "versions": current_versions(),
     }
     with replacing(path) as temporary:

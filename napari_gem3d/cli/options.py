@@ -18,9 +18,27 @@ def add_drawing_options(parser: argparse.ArgumentParser, seed: int | None = None
     how.add_argument("--eta", type=float, default=0.0, help="fresh noise a step, ddim only, 0 to 1 (default: 0)")
     usual = "drawn, and kept in the recipe" if seed is None else str(seed)
     how.add_argument("--seed", type=int, default=seed, help=f"decides everything that is random (default: {usual})")
+    how.add_argument(
+        "--anatomy",
+        default="scan",
+        help="where labels of anatomy (ventricles, …) come from: scan (default), those that the label map lacks are "
+        "found in the scan of its patient; map, the label map alone; none",
+    )
     how.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
     how.add_argument("--precision", default="auto", help="float32, bfloat16, float16 or auto (default)")
     return how
+
+
+def add_mass_effect_option(group: argparse._ArgumentGroup) -> None:
+    """How far lesions push what surrounds them."""
+    group.add_argument(
+        "--mass-effect",
+        type=float,
+        default=0.0,
+        metavar="MM",
+        help="how far the rim of a new or larger lesion pushes what surrounds it, mm; where a lesion goes, the tissue "
+        "comes back as far (default: 0)",
+    )
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +55,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 def drawing_options(options: argparse.Namespace) -> dict[str, Any]:
     """The values of `add_drawing_options` as the functions that make recipes take them."""
-    names = ("model", "steps", "solver", "eta", "seed", "device", "precision")
+    names = ("model", "steps", "solver", "eta", "seed", "anatomy", "device", "precision")
     values = {name: getattr(options, name) for name in names}
     if options.resume and options.seed is None:
         from napari_gem3d.sampling.partial import recipe_to_resume

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_gem3d.errors import InputError
+from napari_gem3d.evaluation.protocol import PERCENTILE
 from napari_gem3d.foreground import foreground, is_ct
 from napari_gem3d.volume import Volume
 
-_PERCENTILE = 99.5
 _AIR_HU = -1000.0
 
 
@@ -26,15 +26,24 @@ class Frame:
         (Z, Y, X), the foreground.
     low, high
         Background and 99.5th percentile of the foreground, in the scan's units (HU for CT).
+    highest
+        Maximum of the scan.
+    spacing
+        Of the voxels along (Z, Y, X), mm.
+    ct
+        Whether the units are HU.
     """
 
     inside: NDArray[np.bool_]
     low: float
     high: float
+    highest: float
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    ct: bool = False
 
     @classmethod
     def of_voxels(cls, real: NDArray[Any]) -> Self:
-        """The frame of a scan (Z, Y, X) whose background is 0; InputError if it is empty."""
+        """The frame of a scan (Z, Y, X) of 1 mm whose background is 0; InputError if it is empty."""
         return cls._of(real, real > 0, 0.0)
 
     @classmethod
@@ -52,22 +61,29 @@ class Frame:
         """
         ct = is_ct(real)
         if real.voxels.min() >= 0 and not ct:
-            return cls.of_voxels(real.voxels)
+            return cls._of(real.voxels, real.voxels > 0, 0.0, real.spacing)
         inside = foreground(real)
         low = _AIR_HU
         if not ct:
-            dark = [np.percentile(real.voxels[inside], 100 - _PERCENTILE)]
+            dark = [np.percentile(real.voxels[inside], 100 - PERCENTILE)]
             low = float(min(dark + ([] if inside.all() else [np.median(real.voxels[~inside])])))
-        return cls._of(real.voxels, inside, low)
+        return cls._of(real.voxels, inside, low, real.spacing, ct)
 
     @classmethod
-    def _of(cls, real: NDArray[Any], inside: NDArray[np.bool_], low: float) -> Self:
+    def _of(
+        cls,
+        real: NDArray[Any],
+        inside: NDArray[np.bool_],
+        low: float,
+        spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        ct: bool = False,
+    ) -> Self:
         if not inside.any():
             raise InputError("The real scan is empty; give one with a background of 0.")
-        high = float(np.percentile(real[inside], _PERCENTILE))
+        high = float(np.percentile(real[inside], PERCENTILE))
         if not high > low:
             raise InputError("The real scan is as dark inside as around it; take it out of its folder.")
-        return cls(inside, low, high)
+        return cls(inside, low, high, float(real.max()), spacing, ct)
 
     @property
     def box(self) -> tuple[slice, ...]:
@@ -79,8 +95,15 @@ class Frame:
         """The foreground inside `box`."""
         return self.inside[self.box]
 
-    def apply(self, voxels: NDArray[Any]) -> NDArray[np.float32]:
+    def apply(self, voxels: NDArray[Any], by_maximum: bool = False) -> NDArray[np.float32]:
         """A scan of the same grid in [0, 1], inside `box`.
+
+        Parameters
+        ----------
+        voxels
+            (Z, Y, X), in the scan's units.
+        by_maximum
+            Whether the maximum, not the 99.5th percentile, becomes 1.
 
         Raises
         ------
@@ -93,7 +116,7 @@ class Frame:
             )
         shown = voxels[self.box].astype(np.float32)
         shown -= np.float32(self.low)
-        shown /= np.float32(self.high - self.low)
+        shown /= np.float32((self.highest if by_maximum else self.high) - self.low)
         return np.clip(shown, 0, 1, out=shown)
 
 

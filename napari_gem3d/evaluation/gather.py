@@ -113,7 +113,7 @@ class Gathering:
         self.pairs[pair.name] = {"case": pair.case, **found}
         self.profiles[1].add(frame.apply(made.voxels), frame.cropped)
         self._describe(pair.name, made, Frame.of(made), synthetic=True, profile=False)
-        shown = (f"{key} {found[key]:.3f}" for key in (*FIGURES, self.perceptual.figure) if found[key] is not None)
+        shown = (f"{key} {found[key]:.3f}" for key in (*FIGURES, self.perceptual.figure) if found.get(key) is not None)
         self.say(f"{pair.name}: {', '.join(shown)}")
 
 

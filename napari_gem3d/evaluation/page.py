@@ -10,6 +10,7 @@ from napari_gem3d.evaluation.markup import anchor, document, note, number, pictu
 from napari_gem3d.evaluation.memorisation.pictures import ClosestPair
 from napari_gem3d.evaluation.memorisation.section import audit_section
 from napari_gem3d.evaluation.pictures import Example
+from napari_gem3d.evaluation.protocol import INSIDE, PROTOCOL
 from napari_gem3d.evaluation.wording import (
     counts_of,
     distance_names,
@@ -89,7 +90,7 @@ def _glance(report: Mapping[str, Any]) -> str:
     caption = (
         f"{counts_of(report)}. Mean over pairs ± standard deviation between cases. "
         f"{measured_by(report['frechet_extractor'], frechet)} "
-        f"{_perceptual(report)}"
+        f"{_measured(report)}"
     )
     few = "" if report["pairs"] else note("No synthetic scan has the name of a real one: only sets are compared.")
     return f"{few}{table(_GLANCE, rows, caption, words=True)}"
@@ -105,7 +106,7 @@ def _pairs(report: Mapping[str, Any]) -> str:
     rows.append([f"mean of {several(len(rows), 'pair')}", *_cells(report["mean"], figures, labels)])
     caption = (
         f"{pairs_of(report)}; inside the box of the real body, in the real scan's range. Steps, sharpness, flicker "
-        f"and contrast are synthetic / real: 1 is right. {_perceptual(report)}"
+        f"and contrast are synthetic / real: 1 is right. {_measured(report)}"
     )
     told = _plotted(plots.likeness_plot(report)) + table(["scan", *head], rows, caption, totals=1)
     several_of = {case: entry for case, entry in report["cases"].items() if entry["scans"] > 1}
@@ -119,7 +120,7 @@ def _pairs(report: Mapping[str, Any]) -> str:
             ["case", *head],
             rows,
             f"{pairs_of(report)}; mean ± standard deviation over the scans of a case. The last row has the mean of all "
-            f"pairs and the deviation within cases, pooled. {_perceptual(report)}",
+            f"pairs and the deviation within cases, pooled. {_measured(report)}",
             totals=1,
         )
     return told
@@ -137,7 +138,8 @@ def _contrast(report: Mapping[str, Any]) -> str:
         rows.append([label, str(len(found)), *(number(value, 1 if units else 3) for value in means), ratio])
     caption = (
         f"{pairs_of(report)}; means over pairs of the label's voxels, in {units or 'shares of the real range'}. The "
-        "ratio is synthetic / real above the background (above air for CT), mean ± standard deviation between cases."
+        "ratio is synthetic / real in the real range, from the background (air for CT) to its 99.5th percentile; mean ± "
+        "standard deviation between cases."
     )
     head = ["label", "n", *_CONTRAST.values(), "ratio"]
     return _plotted(plots.contrast_plot(report)) + table(head, rows, caption)
@@ -240,9 +242,11 @@ def _plotted(plot: plots.Plot) -> str:
     return picture(plot.svg, plot.caption, kind="svg+xml")
 
 
-def _perceptual(report: Mapping[str, Any]) -> str:
+def _measured(report: Mapping[str, Any]) -> str:
+    """How the figures of pairs are measured; "" if there are no pairs."""
     found = report["perceptual_distance"]
-    return measured_by(found["title"], name_of(found["figure"]))
+    by = measured_by(found["title"], name_of(found["figure"]))
+    return f"{by} {PROTOCOL} {INSIDE}" if report["pairs"] else ""
 
 
 def _digits(figure: str) -> int:

@@ -60,8 +60,8 @@ def likeness_plot(report: Mapping[str, Any]) -> Plot:
     """Figures of the pairs, a dot a pair."""
     found = report["perceptual_distance"]
     return Plot(
-        f"A dot a pair, the line their median; {pairs_of(report)}. Left: likeness; right: synthetic / real, where 1 is "
-        f"right. {measured_by(found['title'], name_of(found['figure']))}",
+        f"A dot a pair, the line their median; {pairs_of(report)}. Above: likeness; below: synthetic / real, where 1 "
+        f"is right. {measured_by(found['title'], name_of(found['figure']))}",
         _figures(list(report["pairs"].values()), report["figures"]),
     )
 
@@ -106,13 +106,14 @@ def _figures(pairs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bytes:
     alike = [name for name in names if name in LIKENESS]
     ratios = {name_of(name): _values(pairs, name) for name in names if name in RATIOS}
     with rc_context(STYLE):
-        figure = Figure((11, 3.2), layout="constrained")
-        axes = figure.subplots(1, len(alike) + 1, width_ratios=[1] * len(alike) + [4])
-        for axis, name in zip(axes, alike, strict=False):
-            _strips(axis, {name_of(name): _values(pairs, name)})
-        axes[-1].axhline(1, color="#999999", linewidth=0.8, linestyle="--")
-        _strips(axes[-1], ratios)
-        axes[-1].set_title("synthetic / real")
+        figure = Figure((11, 6), layout="constrained")
+        grid = figure.add_gridspec(2, len(alike))
+        for place, name in enumerate(alike):
+            _strips(figure.add_subplot(grid[0, place]), {name_of(name): _values(pairs, name)})
+        axis = figure.add_subplot(grid[1, :])
+        axis.axhline(1, color="#999999", linewidth=0.8, linestyle="--")
+        _strips(axis, ratios)
+        axis.set_title("synthetic / real")
         return _svg(figure)
 
 
@@ -187,7 +188,7 @@ def _scores(report: Mapping[str, Any]) -> bytes:
 
 
 def _values(entries: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    return [entry[name] for entry in entries if entry[name] is not None]
+    return [entry[name] for entry in entries if entry.get(name) is not None]
 
 
 def _strips(axis: Axes, groups: Mapping[str, Sequence[float]], colours: Mapping[str, str] | None = None) -> None:

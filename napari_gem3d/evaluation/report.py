@@ -12,7 +12,7 @@ from napari_gem3d.bundle import load_bundle
 from napari_gem3d.errors import InputError
 from napari_gem3d.evaluation.extractors import EFFICIENTNET, make_extractor
 from napari_gem3d.evaluation.gather import Gathering, Say
-from napari_gem3d.evaluation.judging import FIGURES
+from napari_gem3d.evaluation.judging import figures_of
 from napari_gem3d.evaluation.memorisation.audit import Audit, audit
 from napari_gem3d.evaluation.memorisation.latents import Latents
 from napari_gem3d.evaluation.memorisation.pictures import closest_pairs
@@ -23,6 +23,7 @@ from napari_gem3d.evaluation.pairs import find_pairs, scans
 from napari_gem3d.evaluation.perceptual import make_distance
 from napari_gem3d.evaluation.pictures import examples
 from napari_gem3d.evaluation.predictions import find_predictions, score_predictions
+from napari_gem3d.evaluation.protocol import INSIDE, PROTOCOL
 from napari_gem3d.evaluation.segmentation import Regions
 from napari_gem3d.evaluation.summary import summarise, summarise_scans
 from napari_gem3d.io import replacing
@@ -74,10 +75,10 @@ def evaluate(
     dict
         What ``report.json`` holds: ``pairs`` (figures by synthetic scan, as `compare`), their ``mean`` and the
         ``deviation`` over cases; ``cases`` (number, mean and standard deviation of the scans of each case) and
-        ``deviation_over_seeds`` (the deviation within cases, pooled); ``frechet``, ``kernel`` and numbers of ``slices``
-        by plane; ``scans`` (figures of every scan by itself) and ``sets`` (their mean and deviation), each ``real`` and
-        ``synthetic``; ``profiles``; counts and names; with `segmentations`, ``segmentation``; with `training`,
-        ``memorisation``.
+        ``deviation_over_seeds`` (the deviation within cases, pooled); the ``protocol`` in words; ``frechet``,
+        ``kernel`` and numbers of ``slices`` by plane; ``scans`` (figures of every scan by itself) and ``sets`` (their
+        mean and deviation), each ``real`` and ``synthetic``; ``profiles``; counts and names; with `segmentations`,
+        ``segmentation``; with `training`, ``memorisation``.
 
     Raises
     ------
@@ -125,13 +126,14 @@ def audit_folders(
 def _figures(found: Gathering) -> dict[str, Any]:
     """The report of everything but segmentations and the audit."""
     extractor, perceptual = found.slices.extractor, found.perceptual
-    figures = [*FIGURES[:3], perceptual.figure, *FIGURES[3:]]
+    figures = figures_of(list(found.pairs.values()), perceptual.figure)
     sides = ("real", "synthetic")
     report: dict[str, Any] = {
         "napari_gem3d": __version__,
         "real_scans": len(found.scans[0]),
         "synthetic_scans": len(found.scans[1]),
         "figures": figures,
+        "protocol": f"{PROTOCOL} {INSIDE}",
         "perceptual_distance": {"figure": perceptual.figure, "title": perceptual.title},
         "units": found.units,
         "pairs": found.pairs,

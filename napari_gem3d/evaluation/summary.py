@@ -72,7 +72,7 @@ def summarise_scans(scans: Mapping[str, Mapping[str, float]]) -> dict[str, dict[
 def _flat(entry: Mapping[str, Any], figures: Sequence[str]) -> dict[str, float]:
     """Every figure of a pair that there is by one name; contrasts of labels that cannot be compared are left out."""
     contrast = {f"{_CONTRAST}{value}": found["ratio"] for value, found in entry.get("contrast", {}).items()}
-    found = {key: entry[key] for key in figures} | contrast
+    found = {key: entry.get(key) for key in figures} | contrast
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -7,6 +7,10 @@ from typing import Any
 
 _NAMES = {
     "ms_ssim": "MS-SSIM",
+    "ms_ssim_max": "MS-SSIM, by maximum",
+    "ssim_brain": "SSIM, inside",
+    "csf_dice": "Dice, fluid",
+    "lesion_corr": "correlation, lesion",
     "ssim": "SSIM",
     "psnr": "PSNR, dB",
     "lpips": "LPIPS",
@@ -20,6 +24,10 @@ _NAMES = {
 }
 _RIGHT = {
     "ms_ssim": "1: the same",
+    "ms_ssim_max": "1: the same; the scale of the paper's figures",
+    "ssim_brain": "1: the same, background left out",
+    "csf_dice": "1: ventricles and sulci where they are in the real scan",
+    "lesion_corr": "1: the same inside the lesion",
     "ssim": "1: the same",
     "psnr": "higher is nearer",
     "lpips": "0: the same",
@@ -34,7 +42,17 @@ _RIGHT = {
 }
 # Synthetic / real of a pair.
 RATIOS = ("step_axial", "step_coronal", "step_sagittal", "sharpness", "flicker")
-LIKENESS = ("ms_ssim", "ssim", "psnr", "efficientnet_distance", "lpips")
+LIKENESS = (
+    "ms_ssim",
+    "ms_ssim_max",
+    "ssim_brain",
+    "ssim",
+    "psnr",
+    "efficientnet_distance",
+    "lpips",
+    "csf_dice",
+    "lesion_corr",
+)
 
 
 def name_of(figure: str) -> str:

@@ -2,6 +2,7 @@
 
 from napari_gem3d.masks.augment import AbdomenPolicy, BrainPolicy, augment_mask, draw_variant, policy_from_json
 from napari_gem3d.masks.editor import MaskEditor
+from napari_gem3d.masks.mass_effect import MassEffect
 from napari_gem3d.masks.operations import (
     Elastic,
     Flip,
@@ -19,6 +20,7 @@ from napari_gem3d.masks.operations import (
     Transplant,
     operations_from_json,
 )
+from napari_gem3d.masks.pushing import with_mass_effect
 from napari_gem3d.masks.result import MaskResult
 from napari_gem3d.masks.transform import transform_mask
 
@@ -32,6 +34,7 @@ __all__ = [
     "Lesion",
     "MaskEditor",
     "MaskResult",
+    "MassEffect",
     "Operation",
     "Remove",
     "Rotate",
@@ -46,4 +49,5 @@ __all__ = [
     "operations_from_json",
     "policy_from_json",
     "transform_mask",
+    "with_mass_effect",
 ]

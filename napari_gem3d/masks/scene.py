@@ -154,7 +154,7 @@ def open_scene(labels: LabelMap, select: Selection, body: Body | None, host: Seq
         has a body label.
     host
         Names or values of labels in which the lesion lies: it may cover them, and what it leaves becomes the first of
-        them. Without any it lies in the body.
+        them. Without any it lies in the body, whose tissue it covers; what it leaves is body then.
 
     Raises
     ------
@@ -172,11 +172,13 @@ def open_scene(labels: LabelMap, select: Selection, body: Body | None, host: Seq
         return Scene(labels, table, np.zeros_like(labels.voxels), patch, inside, (0,), confined=False)
     lesion, box = select_lesion(labels, table, select)
     fill = hosts[0] if hosts else own.value if has_body and own is not None else 0
+    # Tissue is part of the body: a lesion lies on it as on any other part.
+    over = {fill, *hosts, *(label.value for label in table.tissues)}
     base = labels.voxels.copy()
     base[box][lesion] = fill
     start = (box[0].start, box[1].start, box[2].start)
     patch = Patch(np.where(lesion, labels.voxels[box], 0).astype(base.dtype), start, labels.grid)
-    free = {fill, own.value, *hosts} if has_body and own is not None else {0, *hosts}
+    free = over | {own.value if has_body and own is not None else 0}
     # Everything labelled lies inside the body, even where a scan's foreground is a little smaller.
     inside = labels.voxels != 0
     if not has_body:

@@ -37,6 +37,8 @@ def recipe_command(recipe: Recipe, out: Path | str, *, beside: Path | None = Non
         "--solver": recipe.solver,
         "--eta": recipe.eta,
         "--seed": recipe.seed,
+        "--anatomy": recipe.anatomy,
+        "--mass-effect": recipe.mass_effect_mm,
         "--device": recipe.device,
         "--precision": recipe.precision,
     }

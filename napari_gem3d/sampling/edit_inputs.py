@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_gem3d.anatomy import AnatomySource
 from napari_gem3d.bundle.plan import Plan
-from napari_gem3d.bundle.preprocessing import Intensities, body_label, fit_intensities, prepare_labels
+from napari_gem3d.bundle.preprocessing import Intensities, body_label, crop_labels, fit_intensities
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
 from napari_gem3d.io import read_label_map
 from napari_gem3d.labels import LabelMap
+from napari_gem3d.sampling.edit_anatomy import edited_anatomy
 from napari_gem3d.sampling.inputs import Inputs, own_case, read_scan
-from napari_gem3d.volume import Volume
+from napari_gem3d.volume import Volume, resample
 
 LARGEST_MARGIN_MM = 50.0
 
@@ -53,7 +55,14 @@ class EditInputs(Inputs):
 
 
 def read_edit_inputs(
-    plan: Plan, image: Path, before: Path, after: Path, margin_mm: float, informed: Path | None = None
+    plan: Plan,
+    image: Path,
+    before: Path,
+    after: Path,
+    margin_mm: float,
+    informed: Path | None = None,
+    anatomy: AnatomySource = "scan",
+    mass_effect_mm: float = 0.0,
 ) -> EditInputs:
     """Read and prepare the files of one local edit.
 
@@ -70,6 +79,10 @@ def read_edit_inputs(
         How far from changed labels voxels may change.
     informed
         The scan of the informed slice, if it is another one than `image`.
+    anatomy
+        Where the anatomy labels come from, see `complete_anatomy`; the scan is `image`.
+    mass_effect_mm
+        How far new and larger lesions push what surrounds them, see `edited_anatomy`.
 
     Raises
     ------
@@ -81,8 +94,13 @@ def read_edit_inputs(
     scan = read_scan(plan, image)
     inside = foreground(scan)
     was, shall = _aligned_maps(plan, scan, inside, before, after)
-    case, case_before = prepare_labels(plan, shall), prepare_labels(plan, was)
-    changed, box_changed = was.voxels != shall.voxels, case_before.labels != case.labels
+    edit = edited_anatomy(plan, scan, inside, was, shall, anatomy, mass_effect_mm)
+    intensities = fit_intensities(plan, scan, inside)
+    scan, shall, case = edit.scan, edit.after.labels, crop_labels(plan, edit.after)
+    if mass_effect_mm:
+        box_changed = resample(LabelMap(edit.changed, scan.affine), case.box, order=0).voxels > 0
+    else:
+        box_changed = crop_labels(plan, edit.before).labels != case.labels
     if not box_changed.any():
         raise InputError(
             f"{after} differs from {before} in too little for the model {plan.name}, whose voxels are larger; "
@@ -99,8 +117,8 @@ def read_edit_inputs(
         same_patient=informed is None,
         image=scan,
         image_inside=inside,
-        intensities=fit_intensities(plan, scan, inside),
-        weight=soft_weight(changed, shall.voxels > 0, scan.spacing, margin_mm),
+        intensities=intensities,
+        weight=soft_weight(edit.changed, shall.voxels > 0, scan.spacing, margin_mm),
         box_weight=soft_weight(box_changed, case.labels > 0, case.box.spacing, margin_mm),
     )
 

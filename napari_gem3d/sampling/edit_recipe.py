@@ -33,6 +33,8 @@ def make_edit_recipe(
     solver: str | None = None,
     eta: float = 0.0,
     seed: int | None = None,
+    anatomy: str = "scan",
+    mass_effect_mm: float = 0.0,
     device: str = "auto",
     precision: str = "auto",
 ) -> Recipe:
@@ -55,6 +57,13 @@ def make_edit_recipe(
         else of the scan itself. By default the position of the edit.
     model
         Folder of a bundle, or the name of a bundled model.
+    anatomy
+        Where labels of anatomy come from: "scan", those that the label maps lack are found in `image`; "map"; "none".
+        Where a lesion was taken out no tissue is known, and the model draws what fits.
+    mass_effect_mm
+        How far the rim of a lesion that is new or larger pushes what surrounds it: the scan's own voxels and the
+        anatomy labels are moved before anything is drawn, so more than the margin changes. Where a lesion goes, the
+        tissue comes back as far. 0 for none.
     steps, solver, eta, seed, device, precision
         As for `make_recipe`.
 
@@ -65,11 +74,12 @@ def make_edit_recipe(
     """
     folder = find_bundle(model)
     plan = read_plan(folder)
-    settings = drawing_settings(plan, solver, steps, eta, seed, device, precision)
+    settings = drawing_settings(plan, solver, steps, eta, seed, device, precision, anatomy=anatomy)
     shown = InputFile.of(image)
     chosen = shown if informed is None else InputFile.of(informed)
     other = None if informed is None or chosen.sha256 == shown.sha256 else Path(informed)
-    inputs = read_edit_inputs(plan, Path(image), Path(mask), Path(edited), margin_mm, other)
+    how = settings["anatomy"]
+    inputs = read_edit_inputs(plan, Path(image), Path(mask), Path(edited), margin_mm, other, how, mass_effect_mm)
     neighbours = informed is None and slice is None and position is None
     if neighbours:
         start = nearest_untouched(inputs)
@@ -88,6 +98,7 @@ def make_edit_recipe(
         model=ModelReference(folder=str(model), sha256=hash_bundle(folder)),
         plan=plan,
         versions=current_versions(),
+        mass_effect_mm=mass_effect_mm,
         **settings,
     )
     _checked.clear()
@@ -103,11 +114,13 @@ def inputs_of(recipe: Recipe, beside: Path | None = None) -> EditInputs:
     checked = _checked.pop(_key(recipe), None)
     if checked is not None:
         return checked
-    return read_edit_inputs(recipe.plan, image, before, after, recipe.edit.margin_mm, informed)
+    how = (recipe.anatomy, recipe.mass_effect_mm)
+    return read_edit_inputs(recipe.plan, image, before, after, recipe.edit.margin_mm, informed, *how)
 
 
 def _key(recipe: Recipe) -> tuple[object, ...]:
-    return (recipe.edit, recipe.mask, recipe.informed, recipe.plan.model_dump_json())
+    how = (recipe.anatomy, recipe.mass_effect_mm)
+    return (recipe.edit, recipe.mask, recipe.informed, *how, recipe.plan.model_dump_json())
 
 
 def nearest_untouched(inputs: EditInputs) -> int:

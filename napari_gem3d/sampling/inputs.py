@@ -9,13 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_gem3d.anatomy import AnatomySource
 from napari_gem3d.bundle.plan import Plan
-from napari_gem3d.bundle.preprocessing import Case, Intensities, fit_intensities, prepare_labels, prepare_scan
+from napari_gem3d.bundle.preprocessing import (
+    Case,
+    Intensities,
+    body_label,
+    complete_labels,
+    crop_labels,
+    fit_intensities,
+    prepare_labels,
+    prepare_scan,
+)
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground, is_ct
 from napari_gem3d.io import read_label_map, read_slice, read_volume
 from napari_gem3d.io.slices import has_spacing, is_slice
 from napari_gem3d.labels import LabelMap
+from napari_gem3d.masks.mass_effect import MassEffect
 from napari_gem3d.volume import Volume
 
 # Intensity of the body in an MR whose informed slice is drawn and whose scan nobody has.
@@ -64,6 +75,8 @@ def read_inputs(
     same_patient: bool,
     pixel_mm: float | None = None,
     position: float = 0.5,
+    anatomy: AnatomySource = "scan",
+    mass_effect_mm: float = 0.0,
 ) -> Inputs:
     """Read and prepare the files of one generation.
 
@@ -84,6 +97,10 @@ def read_inputs(
         is as long, from front to back, as that of the label map.
     position
         Where a picture stands in the label map, 0 (lowest slice) to 1 (highest).
+    anatomy
+        Where the anatomy labels come from, see `complete_labels`; the scan is that of the body.
+    mass_effect_mm
+        How far lesions push the anatomy labels around them.
 
     Raises
     ------
@@ -94,17 +111,31 @@ def read_inputs(
     labels = read_label_map(mask)
     if informed is None:
         shown = None if body is None else _shown(plan, body, mask, labels)
-        case = prepare_labels(plan, labels, shown)
+        case = _case(plan, labels, shown, anatomy, mass_effect_mm)
         scan = _stand_in(plan, case) if shown is None else shown
         inside = foreground(scan)
         return Inputs(labels, case, scan, inside, own_case(plan, scan, inside), shown is not None, drawn=True)
     if is_slice(informed):
-        return _with_picture(plan, labels, mask, informed, body, pixel_mm, position)
+        shown = None if body is None else _shown(plan, body, mask, labels)
+        case = _case(plan, labels, shown, anatomy, mass_effect_mm)
+        return _with_picture(plan, labels, case, informed, pixel_mm, position)
     scan = read_scan(plan, informed)
     shown = None if body is None else _shown(plan, body, mask, labels, scan if same_patient else None)
-    case = prepare_labels(plan, labels, shown)
+    case = _case(plan, labels, shown, anatomy, mass_effect_mm)
     inside = foreground(scan)
     return Inputs(labels, case, scan, inside, own_case(plan, scan, inside), same_patient)
+
+
+def _case(plan: Plan, labels: LabelMap, body: Volume | None, anatomy: AnatomySource, mass_effect_mm: float) -> Case:
+    """The label map as the networks see it, its anatomy pushed by its lesions."""
+    known = complete_labels(plan, labels, body, anatomy=anatomy)
+    lesions = np.isin(known.labels.voxels, [label.value for label in plan.labels.lesions])
+    if mass_effect_mm and lesions.any() and plan.labels.tissues:
+        voxels = known.labels.voxels
+        plain = np.where(lesions, body_label(plan).value, voxels).astype(np.uint8)
+        pushed = MassEffect.of(lesions, voxels > 0, known.labels.grid, mass_effect_mm).pushed(plain, 0)
+        known = replace(known, labels=known.labels.with_voxels(np.where(lesions, voxels, pushed)))
+    return crop_labels(plan, known)
 
 
 def _shown(plan: Plan, body: Path, mask: Path, labels: LabelMap, scan: Volume | None = None) -> Volume:
@@ -128,16 +159,8 @@ def _stand_in(plan: Plan, case: Case) -> Volume:
 
 
 def _with_picture(
-    plan: Plan,
-    labels: LabelMap,
-    mask: Path,
-    picture: Path,
-    body: Path | None,
-    pixel_mm: float | None,
-    position: float,
+    plan: Plan, labels: LabelMap, case: Case, picture: Path, pixel_mm: float | None, position: float
 ) -> Inputs:
-    shown = None if body is None else _shown(plan, body, mask, labels)
-    case = prepare_labels(plan, labels, shown)
     scan = read_slice(picture, pixel_mm)
     check_modality(plan, scan)
     scan = said_by_plan(plan, scan)
@@ -150,7 +173,7 @@ def _with_picture(
         beside = case.labels[_nearest_with_body(case, position) - case.slices.start] > 0
         length = float(np.ptp(np.flatnonzero(beside.any(axis=1))) + 1) * plan.spacing[1]
         fitted = length / float(np.ptp(np.flatnonzero(inside.any(axis=(0, 2)))) + 1)
-        return _with_picture(plan, labels, mask, picture, body, fitted, position)
+        return _with_picture(plan, labels, case, picture, fitted, position)
     return Inputs(labels, case, scan, inside, own_case(plan, scan, inside), same_patient=False)
 
 

@@ -98,7 +98,9 @@ class Job:
         where = (recipe.informed_slice, recipe.start, sampling, recipe.informed_seed)
         informed, picture = informed_latents(bundle, inputs, *where)
         self.informed_picture = self._intensities.inverse(picture)
-        self._propagation = Propagation(bundle, inputs.case.labels, informed, start, sampling, self._given())
+        self._propagation = Propagation(
+            bundle, inputs.case.labels, informed, start, sampling, self._given(), inputs.case.unknown
+        )
         if self._filtered:
             inside = LabelMap(inputs.case.labels > 0, inputs.case.box.affine)
             self._body = resample(inside, self.grid, order=0).voxels > 0
@@ -315,7 +317,9 @@ def open_job(recipe: Recipe, *, beside: Path | None = None, bundle: ModelBundle 
         return open_edit(recipe, bundle, beside)
     mask = recipe.mask.found(beside)
     informed, body = (None if file is None else file.found(beside) for file in (recipe.informed, recipe.body))
-    return Job(recipe, read_inputs(bundle.plan, mask, informed, body, recipe.same_patient, recipe.pixel_mm), bundle)
+    how = {"anatomy": recipe.anatomy, "mass_effect_mm": recipe.mass_effect_mm}
+    files = (mask, informed, body, recipe.same_patient, recipe.pixel_mm)
+    return Job(recipe, read_inputs(bundle.plan, *files, **how), bundle)
 
 
 def _model_folder(recipe: Recipe, beside: Path | None) -> Path:

@@ -92,6 +92,8 @@ class Propagation:
     given
         For a local edit: the scan's latents, what of them stays, and the windows; by default nothing is given and
         the windows are those of `plan_windows`.
+    unknown
+        Values of tissue labels that are known nowhere.
 
     Attributes
     ----------
@@ -115,11 +117,12 @@ class Propagation:
         start: int,
         sampling: Sampling,
         given: Given | None = None,
+        unknown: tuple[int, ...] = (),
     ) -> None:
         plan = bundle.plan
         if bundle.volume_unet is None:
             raise InputError(f"The model {plan.name} has no volume U-Net; choose a bundle that is trained to the end.")
-        self._bundle, self._labels = bundle, labels
+        self._bundle, self._labels, self._unknown = bundle, labels, unknown
         self.plan, self.sampling = plan, sampling
         self.place = Workplace(bundle, torch.device(sampling.device), sampling.precision)
         self._volume_unet = bundle.volume_unet
@@ -162,7 +165,8 @@ class Propagation:
         device = self._settled = self.place.device
         self._informed, self.latents, self._keep = (t.to(device) for t in (self._informed, self.latents, self._keep))
         self._noise = self._noise.to(device)
-        self._conditions = Conditions(self.plan, self._labels, device, self._bundle.vae, self.place.precision)
+        how = (device, self._bundle.vae, self.place.precision, self._unknown)
+        self._conditions = Conditions(self.plan, self._labels, *how)
 
     def run(self, cancel: Event | None = None) -> Iterator[tuple[tuple[Window, ...], bool]]:
         """Generate the windows that are not finished, in their order; stop within a step once `cancel` is set.
@@ -270,7 +274,7 @@ class Propagation:
         """How far the slices of a window keep to its start slice, and which of them that is."""
         plan, labels = self.plan, self._conditions.labels(window.slices)
         # An edit is informed by the scan's own slices; in later windows known slices do what the start slice does.
-        if self._given is None and window.direction == "first" and plan.conditioning == "labels+slice+offset":
+        if self._given is None and window.direction == "first" and plan.informed and plan.conditioning != "grey":
             start = self.start - window.slices.start
             return persistence_weights(labels, start, plan.spacing[0], plan.persistence_mm), start
         return torch.zeros_like(labels[:, :1]), 0

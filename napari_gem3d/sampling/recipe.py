@@ -7,12 +7,13 @@ import platform
 import secrets
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from napari_gem3d import __version__
+from napari_gem3d.anatomy import AnatomySource
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.store import find_bundle, hash_bundle, read_plan
 from napari_gem3d.device import choose_device, choose_precision
@@ -86,6 +87,11 @@ class Recipe(Strict):
         How noise becomes a volume.
     known_level
         "reached", or "published" for imported weights: the noise level of known slices, see `denoise`.
+    anatomy
+        Where labels of anatomy come from: "scan", those that the label map lacks are found in the scan that shows the
+        body; "map", from the label map alone; "none", from nowhere. Models that know no such labels do not look at it.
+    mass_effect_mm
+        How far lesions push the anatomy around them; in an edit those that are new or larger, and the scan with it.
     compiled
         Whether the volume U-Net goes through ``torch.compile``, which rounds differently.
     device, precision
@@ -114,6 +120,8 @@ class Recipe(Strict):
     eta: float = Field(0.0, ge=0, le=1)
     seed: int = Field(ge=0, le=LARGEST_SEED)
     known_level: KnownLevel = "reached"
+    anatomy: AnatomySource = "scan"
+    mass_effect_mm: float = Field(0.0, ge=0)
     compiled: bool = False
     device: str
     precision: Literal["float32", "bfloat16", "float16"]
@@ -168,6 +176,8 @@ def make_recipe(
     eta: float = 0.0,
     seed: int | None = None,
     known_level: str = "reached",
+    anatomy: str = "scan",
+    mass_effect_mm: float = 0.0,
     compiled: bool = False,
     device: str = "auto",
     precision: str = "auto",
@@ -202,6 +212,12 @@ def make_recipe(
         0 … 2³² − 1; one is drawn, and recorded, if none is given.
     known_level
         "reached", or "published" for imported weights: the noise level of known slices, as their own code had it.
+    anatomy
+        Where labels of anatomy (ventricles, …) come from: "scan", those that the label map lacks are found in `body`;
+        "map", from the label map alone; "none", from nowhere, so that the model draws them as it likes.
+    mass_effect_mm
+        How far the rims of the label map's lesions push the anatomy labels around them, for lesions that the scan of
+        the body does not show; 0 for none.
     compiled
         Compile the volume U-Net with ``torch.compile``: slow to begin with, then faster.
     device, precision
@@ -214,7 +230,7 @@ def make_recipe(
     """
     folder = find_bundle(model)
     plan = read_plan(folder)
-    settings = drawing_settings(plan, solver, steps, eta, seed, device, precision, known_level)
+    settings = drawing_settings(plan, solver, steps, eta, seed, device, precision, known_level, anatomy)
     rng = np.random.default_rng(settings["seed"])
     source = _source(informed, mask, body, rng, allow_own)
     files = {"mask": InputFile.of(mask), "informed": None if source is None else InputFile.of(source)}
@@ -225,7 +241,9 @@ def make_recipe(
     elif pixel_mm is not None:
         raise InputError(f"{source} is a volume, which says how large its voxels are; leave the size of a pixel out.")
     else:
-        inputs = read_inputs(plan, Path(mask), source, None if body is None else Path(body), same_patient)
+        # Only where the body is decides anything here.
+        shown_body = None if body is None else Path(body)
+        inputs = read_inputs(plan, Path(mask), source, shown_body, same_patient, anatomy="none")
         index = _random_slice(inputs, slice, rng) if position == "random" else choose_slice(inputs, slice, position)
         placed = {"informed_slice": index, "start": matching_start(inputs, index)}
     if informed_seed is not None:
@@ -242,6 +260,7 @@ def make_recipe(
         model=ModelReference(folder=str(model), sha256=hash_bundle(folder)),
         plan=plan,
         versions=current_versions(),
+        mass_effect_mm=mass_effect_mm,
         compiled=compiled,
         **settings,
     )
@@ -270,7 +289,8 @@ def _placed(
     if index is not None:
         raise InputError("The informed slice comes from no volume, so it has no number; give its position instead.")
     share = 0.5 if position is None else float(rng.random()) if position == "random" else float(position)
-    inputs = read_inputs(plan, Path(mask), source, None if body is None else Path(body), False, pixel_mm, share)
+    shown = None if body is None else Path(body)
+    inputs = read_inputs(plan, Path(mask), source, shown, False, pixel_mm, share, anatomy="none")
     placed = {"informed_slice": 0, "start": start_at(inputs, share)}
     return inputs, placed if source is None else {**placed, "pixel_mm": inputs.informed.spacing[1]}
 
@@ -290,14 +310,17 @@ def drawing_settings(
     device: str,
     precision: str,
     known_level: str = "reached",
+    anatomy: str = "scan",
 ) -> dict[str, Any]:
     """The fields of a recipe that decide how it is drawn, defaults filled in and everything in range."""
     steps = plan.default_steps if steps is None else steps
     solver = solver or plan.default_solver
     check_solver(plan.schedule, solver, steps, eta)
     check_known_level(known_level)
+    if anatomy not in get_args(AnatomySource):
+        raise InputError(f"Anatomy comes from 'scan', 'map' or 'none', not '{anatomy}'; choose one of these.")
     seed, place = choose_seed(seed), choose_device(device)
-    drawn = {"solver": solver, "steps": steps, "eta": eta, "seed": seed, "known_level": known_level}
+    drawn = {"solver": solver, "steps": steps, "eta": eta, "seed": seed, "known_level": known_level, "anatomy": anatomy}
     return {**drawn, "device": str(place), "precision": choose_precision(precision, place)}
 
 

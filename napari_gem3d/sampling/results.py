@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
+from napari_gem3d.anatomy.notes import untold
 from napari_gem3d.bundle import ModelBundle
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import write_volume
@@ -37,7 +38,7 @@ def run_recipe(
     cancel
         Stops the generation; then nothing is written, unless `keep_partial`.
     progress
-        Called with every part.
+        Called with every part; before them with one that says what anatomy cannot be told from the scan, if any.
     keep_partial
         Write the slices that were finished before the cancel, if any, as NAME.partial.nii.gz, the rest background (the
         scan, for an edit), with all that is needed to go on beside it.
@@ -64,6 +65,8 @@ def run_recipe(
     partial = partial_result(out)
     if resume:
         load_state(job, state_of(partial))
+    if progress is not None and (message := untold(job.inputs.case.notes)):
+        progress(Part([], job.voxels[:0], 0.0, message))
     for part in job.run(cancel, resume=resume):
         if progress is not None:
             progress(part)

@@ -250,7 +250,7 @@ class TrainingRun:
         if before is not None and not same:
             self._say_dropped(before, ("slice_unet", "volume_unet", "position_unet"))
         bundle.plan, bundle.vae = plan, vae
-        encode_cache(self.cache, plan, vae, self.precision, self.say)
+        encode_cache(self.cache, vae, self.precision, self.say)
         self._finish("vae", bundle, latent_key(vae))
 
     def _slice(self, action: Action) -> bool:
@@ -301,7 +301,7 @@ class TrainingRun:
         vae = bundle.vae
         assert vae is not None
         vae.to(self.device)
-        once(lambda: encode_cache(self.cache, bundle.plan, vae, self.precision, self.say))
+        once(lambda: encode_cache(self.cache, vae, self.precision, self.say))
         return latent_key(vae)
 
     def _diffuse(

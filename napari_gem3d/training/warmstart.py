@@ -12,7 +12,8 @@ from diffusers import AutoencoderKL
 
 from napari_gem3d.bundle import Plan, load_bundle
 from napari_gem3d.bundle.conditioning import condition_channels
-from napari_gem3d.bundle.store import WEIGHTS, read_tensors
+from napari_gem3d.bundle.store import WEIGHTS, find_bundle, read_plan, read_tensors
+from napari_gem3d.bundle.widening import widened_slice_unet
 from napari_gem3d.errors import InputError
 from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
 from napari_gem3d.networks.vae import EMBED_CHANNELS, STEM_CHANNELS, make_autoencoder
@@ -47,7 +48,7 @@ def start_slice_unet(config: TrainingConfig, plan: Plan, say: Say) -> SliceUNet:
     return _start(
         config,
         "slice",
-        lambda folder: find_slice_unet(folder, inputs, outputs),
+        lambda folder: find_slice_unet(folder, plan, say),
         lambda: SliceUNet.build(inputs, outputs, **_sizes(config.slice)),
         say,
     )
@@ -129,22 +130,27 @@ def load_vae(folder: Path) -> SliceVAE:
     return SliceVAE(autoencoder, geometry.unshuffle)
 
 
-def find_slice_unet(folder: Path, inputs: int, outputs: int) -> SliceUNet:
-    """A bundle's slice U-Net, ready to learn on.
+def find_slice_unet(folder: Path, plan: Plan, say: Say) -> SliceUNet:
+    """A bundle's slice U-Net, widened to the input channels of a plan, ready to learn on.
 
     Raises
     ------
     InputError
-        If it has none with so many input and output channels.
+        If it has none, or none that can be widened.
     """
     network: SliceUNet = _part(folder, "slice_unet")
-    has = (network.in_channels, int(network.unet.config["out_channels"]))
-    if has != (inputs, outputs):
+    has, outputs = int(network.unet.config["out_channels"]), plan.latents.channels
+    if has != outputs:
         raise InputError(
-            f"The slice U-Net of {folder} has {has[0]} channels in and {has[1]} out, but labels and latents of this "
-            f"run need {inputs} and {outputs}; choose another bundle."
+            f"The slice U-Net of {folder} draws latents of {has} channels, not {outputs}; choose another bundle."
         )
-    return network.requires_grad_(True)
+    widened = widened_slice_unet(network, read_plan(find_bundle(folder)), plan)
+    if widened is not network:
+        say(
+            f"slice: the U-Net of {folder} is widened from {network.in_channels} to {widened.in_channels} input "
+            "channels; it draws what it drew before"
+        )
+    return widened.requires_grad_(True)
 
 
 def find_position_unet(folder: Path, channels: int) -> PositionUNet:

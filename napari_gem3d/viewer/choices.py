@@ -7,6 +7,7 @@ from typing import Any
 from psygnal import EventedModel
 from pydantic import ConfigDict
 
+from napari_gem3d.anatomy import AnatomySource
 from napari_gem3d.viewer.engine import Mode
 
 
@@ -19,6 +20,8 @@ class Choices(EventedModel):
         A whole volume, or an edit of the patient's scan.
     own_neighbours
         For an edit: whether the scan's own slices beside it inform it, not the informed slice of step 3.
+    anatomy
+        Where labels of anatomy come from, for models that know some: the scan, the label map alone, or nowhere.
     device, precision
         Where it runs, and in which numbers; "auto" for what is fastest.
     devices, models
@@ -35,6 +38,7 @@ class Choices(EventedModel):
 
     mode: Mode = "volume"
     own_neighbours: bool = True
+    anatomy: AnatomySource = "scan"
     device: str = "auto"
     precision: str = "auto"
     devices: tuple[str, ...] = ("auto", "cpu")

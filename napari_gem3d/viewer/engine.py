@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_gem3d.anatomy import AnatomySource, Completed
 from napari_gem3d.grid import Grid
 from napari_gem3d.io import write_volume
 from napari_gem3d.io.nifti import SUFFIXES
@@ -124,6 +125,8 @@ class Order:
         For an edit: whether the scan's own slices beside it inform it, not the informed slice.
     margin_mm
         For an edit: how far from changed labels voxels may change; the core's own margin by default.
+    anatomy
+        Where labels of anatomy come from, for models that know some.
     """
 
     mask: NDArray[Any]
@@ -143,6 +146,7 @@ class Order:
     position: float | None = None
     informed_seed: int | None = None
     margin_mm: float | None = None
+    anatomy: AnatomySource = "scan"
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,9 @@ class Engine(Protocol):
     def draw(self, order: Order) -> DrawnSlice:
         """Let the model draw the informed slice of an order, as its generation will."""
 
+    def find_anatomy(self, model: str, scan: Volume, labels: LabelMap) -> Completed:
+        """Complete a label map on the grid of its scan by the tissue that the scan shows, if the model knows any."""
+
     def measure(self, order: Order) -> None:
         """Time a step of the order's model where it would run, unless that is known on this machine."""
 
@@ -188,6 +195,9 @@ class Engine(Protocol):
 
     def run(self, job: Job, cancel: threading.Event, *, resume: bool, opening: float) -> Iterator[Part]:
         """Run a job, and learn from it how fast this machine is; `opening` is how many seconds opening it took."""
+
+    def notes(self, job: Job) -> Sequence[str]:
+        """Why some anatomy cannot be told from the scan, a sentence for each reason; none if all of it can."""
 
     def save(self, volume: Volume, recipe: Any, path: Path) -> None:
         """Write a result as NIfTI and its recipe beside it, to read both back later."""
@@ -238,7 +248,7 @@ class CoreEngine:
         bundle = self._bundle(order.model)
         labels = restored_labels(order.mask.copy(), order.mask_origin, bundle.plan.labels)
         mask = self._session.save_mask(labels, order.mask_name)
-        names = ("model", "steps", "seed", "device", "precision")
+        names = ("model", "steps", "seed", "anatomy", "device", "precision")
         settings = {name: getattr(order, name) for name in names}
         if order.mode == "edit":
             recipe = self._edit_recipe(order, labels, mask, settings)
@@ -251,6 +261,17 @@ class CoreEngine:
         from napari_gem3d.viewer.informed.ordering import draw_informed
 
         return draw_informed(self._bundle(order.model), order)
+
+    def find_anatomy(self, model: str, scan: Volume, labels: LabelMap) -> Completed:
+        """Complete a label map by the tissue that its scan shows, as an edit does; see `complete_anatomy`."""
+        from napari_gem3d.anatomy import complete_anatomy
+        from napari_gem3d.masks.scene import with_body
+        from napari_gem3d.sampling.inputs import said_by_plan
+
+        plan = self._bundle(model).plan
+        scan = said_by_plan(plan, scan)
+        whole = with_body(replace(labels, table=plan.labels), scan)
+        return complete_anatomy(whole, plan.labels, "scan", scan, None, plan.channel)
 
     def _edit_recipe(self, order: Order, labels: LabelMap, mask: Path, settings: dict[str, Any]) -> Recipe:
         from napari_gem3d.sampling.edit_recipe import MARGIN_MM, make_edit_recipe
@@ -296,6 +317,13 @@ class CoreEngine:
         networks = peak.growth - volume_memory(recipe.task, int(np.prod(job.grid.shape)))
         speed = Speed(seconds=seconds / job.work.units, opening=opening, memory=max(networks, 0), runs=1)
         self._speeds.remember(self._speeds.key(recipe.model.sha256, recipe.device, recipe.precision), speed)
+
+    def notes(self, job: Job) -> Sequence[str]:
+        """Why some anatomy cannot be told from the scan."""
+        from napari_gem3d.sampling.job import Job as CoreJob
+
+        assert isinstance(job, CoreJob), "`open` made it"
+        return job.inputs.case.notes
 
     def save(self, volume: Volume, recipe: Recipe, path: Path) -> None:
         """Write a result as NIfTI and its recipe beside it."""

@@ -175,13 +175,17 @@ class Generation:
             mode=mode,
             device=choices.device,
             precision=choices.precision,
-            before=self._mask_before(state.patient),
+            anatomy=choices.anatomy,
+            before=self.mask_before(state.patient),
             own_neighbours=choices.own_neighbours,
         )
 
-    def _mask_before(self, patient: Patient) -> Path | None:
+    def mask_before(self, patient: Patient) -> Path | None:
         """The file of the patient's mask as it was: the mask's own, or that of another of the patient's label maps."""
-        session = self._workbench.session.root
+        session, table = self._workbench.session.root, self._state.table
+        origin = origin_of(patient.mask) if patient.mask is not None else None
+        if origin is not None and origin.before is not None and table is not None and table.tissues:
+            return origin.before
         for mask in (patient.mask, *patient.masks):
             origin = origin_of(mask) if mask is not None else None
             # What a session keeps is what was painted, not what the scan shows.

@@ -28,8 +28,8 @@ TOOL = "napari-gem3d-tool"
 AXIS_LABELS = ("I→S", "P→A", "L→R")
 UNITS = ("mm", "mm", "mm")
 
-# The body covers the whole scan, so it is only hinted at; a value the label table does not know must be seen.
-_BODY_ALPHA = "1a"
+# Body and tissue cover the whole scan, so they are only hinted at; a value the label table does not know must be seen.
+_ALPHA = {"body": "1a", "tissue": "66"}
 _UNKNOWN_COLOUR = "#ff00ff"
 
 
@@ -52,6 +52,10 @@ class Origin:
         Erasing a lesion leaves 0 where the body has to be again.
     body_value
         The value of that label, 0 if there is none.
+    tissues
+        Label maps: values of the table's tissue labels, which are no lesions either.
+    before
+        Label maps into which the scan's anatomy was written: the file of the scan's map as it is, with that anatomy.
     """
 
     grid: Grid
@@ -60,12 +64,22 @@ class Origin:
     synthetic: bool = False
     body: NDArray[np.uint8] | None = None
     body_value: int = 0
+    tissues: tuple[int, ...] = ()
+    before: Path | None = None
 
 
 def origin_of(layer: Layer) -> Origin | None:
     """What `layer` remembers of its volume; None for layers that did not come through this plugin."""
     origin = layer.metadata.get(METADATA)
     return origin if isinstance(origin, Origin) else None
+
+
+def lesion_in(voxels: NDArray[Any], origin: Origin | None) -> NDArray[np.bool_]:
+    """Where voxels of a label map, of any shape, are neither background nor body nor tissue of it."""
+    lesion: NDArray[np.bool_] = voxels != 0
+    for value in () if origin is None else (origin.body_value, *origin.tissues):
+        lesion &= voxels != value
+    return lesion
 
 
 def is_tool(layer: Layer) -> bool:
@@ -134,16 +148,17 @@ def apply_table(layer: Labels, table: LabelTable) -> bool:
 
 
 def _with_body(origin: Origin, voxels: NDArray[Any], table: LabelTable) -> Origin:
+    tissues = tuple(label.value for label in table.tissues)
     if table.body is None or not (voxels == table.body.value).any():
-        return replace(origin, body=None, body_value=0)
-    return replace(origin, body=np.packbits(voxels != 0), body_value=table.body.value)
+        return replace(origin, body=None, body_value=0, tissues=tissues)
+    return replace(origin, body=np.packbits(voxels != 0), body_value=table.body.value, tissues=tissues)
 
 
 def _style(table: LabelTable) -> dict[str, Any]:
     """Colours, and the names that the status bar shows."""
     colours: dict[int | None, str] = {None: _UNKNOWN_COLOUR, 0: "transparent"}
     for label in table:
-        colours[label.value] = label.colour + (_BODY_ALPHA if label.meaning == "body" else "")
+        colours[label.value] = label.colour + _ALPHA.get(label.meaning, "")
     features = pd.DataFrame({"index": [0, *table.values], "name": ["background", *(label.name for label in table)]})
     return {"colormap": DirectLabelColormap(color_dict=colours), "features": features}
 

@@ -51,7 +51,7 @@ class Outlook:
         state, choices = workbench.state, self._choices
         for event in (state.events.patient, state.events.steps, state.events.model, state.events.table):
             event.connect(self._later)
-        for event in (choices.events.mode, choices.events.device, choices.events.precision):
+        for event in (choices.events.mode, choices.events.device, choices.events.precision, choices.events.anatomy):
             event.connect(self._later)
         state.events.mask.connect(self._on_mask)
         state.events.activity.connect(self._later)

@@ -13,7 +13,7 @@ from napari.layers import Image, Labels
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.grid import Grid
-from napari_gem3d.viewer.layers import origin_of
+from napari_gem3d.viewer.layers import lesion_in, origin_of
 
 _OPPOSITE = str.maketrans("LPI", "RAS")
 _FLIPS = {"L": "left–right", "P": "front–back", "I": "up–down"}
@@ -59,9 +59,8 @@ class Patient:
         if self.mask is None or self.mask.data.shape[0] != self.num_slices:
             return None
         origin = origin_of(self.mask)
-        body = origin.body_value if origin is not None else 0
         # Slice by slice, which stays in the processor's cache: several times faster for hundreds of megabytes.
-        rows = np.flatnonzero([((axial != 0) & (axial != body)).any() for axial in np.asarray(self.mask.data)])
+        rows = np.flatnonzero([lesion_in(axial, origin).any() for axial in np.asarray(self.mask.data)])
         return int((rows[0] + rows[-1]) // 2) if rows.size else None
 
     def middle_slice(self) -> int:

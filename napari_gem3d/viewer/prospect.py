@@ -103,7 +103,15 @@ def _work(plan: Plan, order: Order, labels: LabelMap, rows: range) -> Work | Non
 def changed_rows(order: Order, labels: LabelMap) -> range | None:
     """Axial slices, in canonical order, on which the mask is another than before; None if there are none."""
     after = resample(labels, labels.grid.canonical(), order=0).voxels
-    changed = np.flatnonzero((after != _before(order.before, labels)).any(axis=(1, 2)))
+    before = _before(order.before, labels)
+    tissues = () if labels.table is None else tuple(label.value for label in labels.table.tissues)
+    # A map that holds nothing of a tissue does not speak of it.
+    silent = tissues if order.anatomy == "none" else tuple(set(tissues) - set(labels.values()))
+    differs = after != before
+    if silent:
+        plain = (0, *silent, *(label.value for label in labels.table or () if label.meaning == "body"))
+        differs &= ~(np.isin(before, plain) & np.isin(after, plain))
+    changed = np.flatnonzero(differs.any(axis=(1, 2)))
     return range(int(changed[0]), int(changed[-1]) + 1) if changed.size else None
 
 

@@ -14,6 +14,7 @@ from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
+from napari_gem3d.anatomy.notes import untold
 from napari_gem3d.viewer.curve import Curves, SliceChange
 from napari_gem3d.viewer.engine import Job, Part
 from napari_gem3d.viewer.layers import METADATA, Origin, placement
@@ -61,6 +62,7 @@ class RunAtWork:
         self._cancel = threading.Event()
         self._stream: SliceStream | None = None
         self._over = False
+        self._untold = ""
         self._viewer.layers.events.removed.connect(self._on_removed)
 
     def start(self) -> None:
@@ -132,6 +134,7 @@ class RunAtWork:
             return
         run = self.run
         run.job, run.recipe = job, job.recipe
+        self._untold = untold(self._engine.notes(job))
         if run.layer is None or run.layer not in self._viewer.layers:
             run.layer = self._add_layer(job, voxels)
         else:
@@ -141,7 +144,7 @@ class RunAtWork:
         self._stream = SliceStream(self._viewer, self._state, run.layer, voxels, self._show_curves)
         if not self._cancel.is_set():
             verb = "Continuing" if self._resuming else "Generating"
-            self._state.say(f"{verb} with seed {job.recipe.seed} …")
+            self._state.say(f"{verb} with seed {job.recipe.seed} … {self._untold}".rstrip())
         self._changed()
         # In turns of the event loop of their own: a new layer in three canvases takes long enough.
         QTimer.singleShot(0, self._hide_scan)
@@ -206,7 +209,7 @@ class RunAtWork:
         seed = f"seed {job.recipe.seed}"
         if job.finished:
             self.run.job = None  # holds whole volumes, and there is nothing to go on with
-            self._end("finished", 1.0, f"Finished in {self.run.seconds:.0f} s ({seed}).")
+            self._end("finished", 1.0, f"Finished in {self.run.seconds:.0f} s ({seed}). {self._untold}".rstrip())
         else:
             self._call_partial()
             words = f"Cancelled; the finished slices are kept ({seed}). Continue goes on where it was."

@@ -35,12 +35,16 @@ class _Entry(BaseModel):
 
 
 class SavedMask(_Entry):
-    """A mask as it was last seen: its layer's name, its file, the scan of its patient, and whether it was changed."""
+    """A mask as it was last seen: its layer's name, its file, the scan of its patient, and whether it was changed.
+
+    `before` is what its layer's `Origin` has of that name.
+    """
 
     name: str
     file: Path
     patient: Path
     changed: bool = True
+    before: Path | None = None
 
 
 class SavedRun(_Entry):

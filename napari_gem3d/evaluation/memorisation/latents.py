@@ -58,7 +58,7 @@ class Latents:
         case = own_case(self.plan, scan, body)
         step = max(1, round(_EVERY_MM / case.box.spacing[0]))
         shown = prepare_scan(self.plan, scan, case.box, body)[::step]
-        shares = label_channels(self.plan, case.labels[::step]).sum(dim=1).numpy() > 0.5
+        shares = label_channels(self.plan, case.labels[::step])[:, : len(self.plan.labels)].sum(dim=1).numpy() > 0.5
         inside = np.stack([ndimage.binary_erosion(plane) for plane in shares])
         numbers = np.asarray(case.slices, dtype=np.intp)[::step]
         places = np.linspace(0, 1, len(shown), dtype=np.float32)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_gem3d.bundle.plan import NoiseSchedule
+from napari_gem3d.labels import Meaning
 
 
 class Settings(BaseModel):
@@ -33,11 +34,16 @@ class DataSettings(Settings):
     labels: dict[str, int] | None = Field(
         None, description="Names and values of the labels (background left out), instead of those of the dataset."
     )
-    meanings: dict[str, Literal["lesion", "organ", "body"]] = Field(
+    meanings: dict[str, Meaning] = Field(
         {}, description="Meaning of labels by name, where the one guessed from the name is wrong."
     )
     body_label: str | None = Field(
         None, description="A label of the dataset that is the body; by default the body is each scan's foreground."
+    )
+    anatomy: bool = Field(
+        True,
+        description="Whether labels of anatomy are found in each scan: ventricles, other fluid and grey matter in MR "
+        "of the skull-stripped brain; bone, fat and air in CT.",
     )
     body_name: str | None = Field(
         None, description="Name of the added body label; by default brain if scans are skull-stripped, else body."
@@ -57,11 +63,10 @@ class DataSettings(Settings):
     window_hu: tuple[float, float] | None = Field(
         None, description="Lower and upper end of CT intensities in HU; by default what the dataset's bodies span."
     )
-    validation_cases: int | None = Field(
+    validation_cases: Annotated[int, Field(ge=0)] | tuple[str, ...] | None = Field(
         None,
-        ge=0,
-        description="Patients held out for the validation loss, by default 2, of fewer than 6 patients 1; 0 trains on "
-        "all, watched on some of them.",
+        description="Patients held out for the validation loss, how many or by their names; by default 2, of fewer "
+        "than 6 patients 1. 0 trains on all, watched on some of them.",
     )
     workers: int | None = Field(
         None, ge=1, description="Processes that prepare patients; by default one a core, as memory allows."
@@ -233,6 +238,20 @@ class DiffusionSettings(DenoisingSettings):
         le=1,
         description="Share of informed slices from the mirror image of the patient: their lesion is on the other side, "
         "which teaches that the label map, not the informed slice, says where a lesion is.",
+    )
+    unknown_share: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="Share of samples in which anatomy labels are left out, so that one bundle serves label maps with "
+        "all, some or none of them: all labels (half of these samples), some of them, or those of one place.",
+    )
+    whole_lesion_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Share of samples whose lesions all bear the label of an unspecified lesion, where the plan has "
+        "one.",
     )
 
 

@@ -129,8 +129,7 @@ class Cache:
     def array(self, case: str, kind: str) -> NDArray[Any]:
         """Open one of a patient's arrays, (V, Z, ...) for V variants and Z slices.
 
-        ``images`` (V, Z, H, W) float16 in [-1, 1], ``labels`` (V, Z, H, W) uint8, ``latents`` (V, Z, c, h, w) and
-        ``shares`` (V, Z, K, h, w) float16.
+        ``images`` (V, Z, H, W) float16 in [-1, 1], ``labels`` (V, Z, H, W) uint8, ``latents`` (V, Z, c, h, w) float16.
 
         Raises
         ------

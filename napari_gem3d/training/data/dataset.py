@@ -17,8 +17,8 @@ from napari_gem3d.training.config.settings import DataSettings
 
 COLUMNS = ("image", "labels")
 IGNORE = "ignore"
-# The cache holds labels as bytes, and the body needs a value too.
-MOST_LABELS = 254
+# The cache holds labels as bytes, and body, anatomy and what is unknown need values too.
+MOST_LABELS = 249
 _IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".dcm")
 # Case names become folder names, here and on the machine a run is copied to.
 _SAFE_NAME = re.compile(r"[^\W.][\w.\-+ ()]*")

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from napari_gem3d.anatomy import tissue_names
 from napari_gem3d.bundle.plan import IntensityScheme, LatentSpace, Plan
 from napari_gem3d.errors import InputError
-from napari_gem3d.labels import Label, LabelTable, Meaning
+from napari_gem3d.labels import UNSPECIFIED, Label, LabelTable, Meaning
 from napari_gem3d.training.config.geometry import latent_geometry, size_step
 from napari_gem3d.training.config.settings import DataSettings, TrainingConfig
 from napari_gem3d.training.data.dataset import MOST_LABELS, Dataset
@@ -38,6 +39,7 @@ _DECIDING = (
     "labels",
     "meanings",
     "body_label",
+    "anatomy",
     "body_name",
     "spacing",
     "size",
@@ -125,7 +127,7 @@ def make_plan(config: TrainingConfig, dataset: Dataset, facts: Facts) -> Plan:
         size=_size(settings, facts, spacing, size_step(config)),
         framing=settings.framing,
         intensity=_intensities(settings, modality, facts),
-        labels=_label_table(settings, dataset, facts),
+        labels=_label_table(settings, modality, dataset, facts),
         background_outside_body=modality == "MR",
         latents=LatentSpace(**latent_geometry(config)._asdict()),
         **beside_data(config),
@@ -137,7 +139,7 @@ def beside_data(config: TrainingConfig) -> dict[str, Any]:
     return {
         "name": config.name,
         "window": config.window,
-        "conditioning": "labels+slice+offset" if config.informed else "labels",
+        "conditioning": "fine+slice+offset" if config.informed else "fine",
         "schedule": config.schedule,
         **config.sampling.model_dump(),
     }
@@ -179,8 +181,8 @@ def _intensities(settings: DataSettings, modality: Modality, facts: Facts) -> In
     return IntensityScheme(kind="window", low=_LOWEST_HU, high=high)
 
 
-def _label_table(settings: DataSettings, dataset: Dataset, facts: Facts) -> LabelTable:
-    """The dataset's labels with their meanings, and the body."""
+def _label_table(settings: DataSettings, modality: Modality, dataset: Dataset, facts: Facts) -> LabelTable:
+    """The dataset's labels with their meanings, the body, the tissues that scans show, and an unspecified lesion."""
     names, body = dict(dataset.labels) or _unnamed(facts), named_body(settings)
     wanted = {"data.meanings": tuple(settings.meanings), "data.body_label": (body,) if body else ()}
     for what, name in ((what, name) for what, given in wanted.items() for name in given):
@@ -195,7 +197,19 @@ def _label_table(settings: DataSettings, dataset: Dataset, facts: Facts) -> Labe
     ]
     if body is None:
         labels.append(Label(max(names.values(), default=0) + 1, _body_name(settings, names, facts), meaning="body"))
+    added = tissue_names(modality, _stripped(facts)) if settings.anatomy else ()
+    meanings: list[tuple[str, Meaning]] = [(name, "tissue") for name in added]
+    if sum(label.meaning == "lesion" for label in labels) > 1:
+        meanings.append((UNSPECIFIED, "lesion"))
+    for name, meaning in meanings:
+        if name not in names:
+            labels.append(Label(max(label.value for label in labels) + 1, name, meaning=meaning))
     return LabelTable(tuple(labels))
+
+
+def _stripped(facts: Facts) -> bool:
+    """Whether most scans show a brain alone."""
+    return float(np.mean([found.constant_background for found in facts.values()])) > 0.5
 
 
 def _body_name(settings: DataSettings, names: Mapping[str, int], facts: Facts) -> str:
@@ -207,13 +221,14 @@ def _body_name(settings: DataSettings, names: Mapping[str, int], facts: Facts) -
                 f"--set data.body_label={settings.body_name}, or choose another data.body_name."
             )
         return settings.body_name
-    stripped = float(np.mean([found.constant_background for found in facts.values()])) > 0.5
     taken = {name.lower() for name in names}
-    return next(name for name in ("brain" if stripped else "body", "body", "foreground") if name not in taken)
+    return next(name for name in ("brain" if _stripped(facts) else "body", "body", "foreground") if name not in taken)
 
 
 def guess_meaning(name: str) -> Meaning:
-    """Lesion or organ, by a label's name; a label that has only a number is a lesion."""
+    """Lesion, tissue or organ, by a label's name; a label that has only a number is a lesion."""
+    if name.lower() in (*tissue_names("MR", True), *tissue_names("CT", False)):
+        return "tissue"
     return "lesion" if _LESION.search(name.lower()) else "organ"
 
 

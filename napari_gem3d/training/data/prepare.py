@@ -39,7 +39,7 @@ Item = TypeVar("Item")
 Say = Callable[[str], None]
 
 # Changes when the arrays of the cache change their meaning.
-_VERSION = 1
+_VERSION = 2
 _PLANNED = "planned.json"
 # Memory that inspecting and preparing a case take, in bytes for each of its voxels (measured).
 _INSPECTING, _PREPARING = 28, 36
@@ -119,6 +119,7 @@ def prepare(dataset: Path, folder: Path, config: TrainingConfig, say: Say = prin
     with pool(choose_workers(config.data.workers, len(todo), voxels * _PREPARING)) as executor:
         results = _shown(run_all(executor, prepare_case, todo), len(todo), "prepare", say)
         _refuse(folder, {job.case.name: fault for job, fault in results if fault}, "prepared", "")
+    _say_notes(cache, [job.case.name for job in jobs], say)
     say(f"prepare: {len(todo)} cases prepared" + (f", {len(jobs) - len(todo)} were" if len(todo) < len(jobs) else ""))
     return cache
 
@@ -146,7 +147,7 @@ def prepare_case(job: Preparation) -> str:
                 varied, labels = vary(image, case.labels, job.plan, job.settings, variant, rng)
                 append_image(varied.astype(np.float16))
                 append_labels(labels)
-        cache.set_stamp(name, job.stamp)
+        cache.set_stamp(name, {**job.stamp, "unknown": list(case.unknown), "notes": list(case.notes)})
     except InputError as error:
         return str(error)
     return ""
@@ -213,6 +214,17 @@ def _planned(source: Dataset, config: TrainingConfig, cache: Cache, used: dict[s
     return plan
 
 
+def _say_notes(cache: Cache, cases: list[str], say: Say) -> None:
+    """Say whose anatomy cannot be told from the scan, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for case in cases:
+        for note in cache.stamp(case).get("notes", ()):
+            reasons.setdefault(note, []).append(case)
+    for note, names in reasons.items():
+        listed = ", ".join(names[:_LISTED]) + (" …" if len(names) > _LISTED else "")
+        say(f"prepare: anatomy is not known in {len(names)} of {len(cases)} cases ({listed}): {note}")
+
+
 def _preparation(case: CasePaths, plan: Plan, config: TrainingConfig, cache: Cache, facts: CaseFacts) -> Preparation:
     varied = config.data.model_dump(mode="json", include=_VARYING)
     stamp: dict[str, object] = {
@@ -225,7 +237,8 @@ def _preparation(case: CasePaths, plan: Plan, config: TrainingConfig, cache: Cac
 
 def _done(job: Preparation) -> bool:
     there = all(job.cache.has(job.case.name, kind) for kind in ("images", "labels"))
-    return there and job.cache.stamp(job.case.name) == job.stamp
+    stamp = job.cache.stamp(job.case.name)
+    return there and {key: stamp.get(key) for key in job.stamp} == job.stamp
 
 
 def _cost(plan: Plan, settings: DataSettings, facts: CaseFacts) -> float:

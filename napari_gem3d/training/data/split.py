@@ -16,8 +16,8 @@ _FILE = "split.json"
 _BY_DEFAULT, _ENOUGH = 2, 6
 
 
-def held_out(dataset: Dataset, usable: list[CasePaths], wanted: int | None) -> int:
-    """How many patients to hold out.
+def held_out(dataset: Dataset, usable: list[CasePaths], wanted: int | tuple[str, ...] | None) -> int | tuple[str, ...]:
+    """How many patients to hold out, or which.
 
     Parameters
     ----------
@@ -31,14 +31,21 @@ def held_out(dataset: Dataset, usable: list[CasePaths], wanted: int | None) -> i
     Raises
     ------
     InputError
-        If so many cannot be spared.
+        If so many cannot be spared, or there is no patient of such a name.
     """
     patients = sorted({case.patient for case in usable})
     if not patients:
         raise InputError(f"{dataset.path} has no usable case; repair the cases or give another dataset.")
-    validation = wanted if wanted is not None else (_BY_DEFAULT if len(patients) >= _ENOUGH else 1)
+    if isinstance(wanted, tuple):
+        missing = [name for name in wanted if name not in patients]
+        if missing:
+            raise InputError(
+                f"{dataset.path} has no usable patient '{missing[0]}' to hold out; it has {_few(patients)}."
+            )
+    chosen = wanted if wanted is not None else (_BY_DEFAULT if len(patients) >= _ENOUGH else 1)
+    validation = chosen if isinstance(chosen, int) else len(set(chosen))
     if validation < len(patients):
-        return validation
+        return chosen
     instead = "train without a held-out patient with --set data.validation_cases=0"
     if len(patients) == 1:
         raise InputError(
@@ -51,7 +58,13 @@ def held_out(dataset: Dataset, usable: list[CasePaths], wanted: int | None) -> i
     )
 
 
-def make_split(folder: Path, usable: list[CasePaths], validation: int, seed: int) -> dict[str, list[str]]:
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
+
+
+def make_split(
+    folder: Path, usable: list[CasePaths], validation: int | tuple[str, ...], seed: int
+) -> dict[str, list[str]]:
     """Say which cases train and which are held out; writes ``split.json``.
 
     A split that is stored stays: cases that came since join their patient's side, or the training side; cases that
@@ -64,7 +77,7 @@ def make_split(folder: Path, usable: list[CasePaths], validation: int, seed: int
     usable
         Cases that are not broken.
     validation
-        Patients to hold out; counts only while there is no split.
+        Patients to hold out, how many or which; counts only while there is no split.
     seed
         Of the choice.
 
@@ -82,6 +95,8 @@ def make_split(folder: Path, usable: list[CasePaths], validation: int, seed: int
     owners = {case.name: case.patient for case in usable}
     if path.is_file():
         aside = {owners[name] for name in _stored(path)["validation"] if name in owners}
+    elif isinstance(validation, tuple):
+        aside = set(validation)
     else:
         shuffled = np.random.default_rng(seed).permutation(sorted(set(owners.values())))
         aside = set(shuffled[:validation].tolist())

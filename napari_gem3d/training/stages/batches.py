@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from napari_gem3d.bundle.conditioning import body_positions, condition
+from napari_gem3d.bundle.conditioning import body_positions, condition, label_channels
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.errors import InputError
 from napari_gem3d.sampling.noise import correlated_noise
 from napari_gem3d.training.config.settings import DenoisingSettings, DiffusionSettings, VolumeSettings
 from napari_gem3d.training.data.cache import Cache
-from napari_gem3d.training.stages.latents import latents_kind, shares_kind
+from napari_gem3d.training.stages.forgetting import Knowledge, forget
+from napari_gem3d.training.stages.latents import latents_kind
 from napari_gem3d.training.stages.stage import TensorBatch
 from napari_gem3d.training.stages.stored import Stored
 from napari_gem3d.training.stages.timesteps import TimestepDraw
@@ -58,22 +59,25 @@ class LatentBatch(TensorBatch):
 
 @dataclass(frozen=True)
 class Patient:
-    """What the U-Nets learn from a patient: latents (V, Z, c, h, w) and label shares (V, Z, K, h, w).
+    """What the U-Nets learn from a patient: latents (V, Z, c, h, w) and label values (V, Z, H, W).
 
     Attributes
     ----------
     name
         Of the patient.
-    latents, shares
+    latents, labels
         On disk.
     variants
         How many of the V variants are drawn from.
+    unknown
+        Values of tissue labels that the patient's scan does not show.
     """
 
     name: str
     latents: Stored
-    shares: Stored
+    labels: Stored
     variants: int
+    unknown: tuple[int, ...] = ()
 
     @property
     def depth(self) -> int:
@@ -108,7 +112,7 @@ class LatentSource(ABC):
         if plan.conditioning == "grey":
             raise InputError("Networks are trained with a channel a label; set conditioning in plan.json to that.")
         self.cache, self.plan, self.settings = cache, plan, settings
-        self.patients = [_patient(cache, plan, name, key, split == "train") for name in cache.cases(split)]
+        self.patients = [_patient(cache, name, key, split == "train") for name in cache.cases(split)]
         self.timesteps = TimestepDraw(plan.schedule, settings)
         # Variant 1 is the mirror image where the cache has mirror images.
         self._native = 2 if cache.mirrored else 1
@@ -159,6 +163,12 @@ class InformedSource(LatentSource):
 
     A scheme without informed slice (the Make-A-Volume baseline) draws one too and leaves it out of the conditions: so
     both learn from the same slices, timesteps and noise.
+
+    Attributes
+    ----------
+    knowledge
+        How much of the anatomy labels the networks are told, see `forget`: "varied" of patients to learn from, "all" of
+        the others, "none" to see how well they do without.
     """
 
     settings: DiffusionSettings
@@ -166,6 +176,7 @@ class InformedSource(LatentSource):
     def __init__(self, cache: Cache, plan: Plan, split: str, settings: DiffusionSettings, key: str) -> None:
         super().__init__(cache, plan, split, settings, key)
         self._spacing, self._mirrored = plan.spacing[0], cache.mirrored
+        self.knowledge: Knowledge = "varied" if split == "train" else "all"
 
     def _conditions(
         self, rng: np.random.Generator, patient: Patient, variant: int, window: range, informed: int
@@ -177,7 +188,8 @@ class InformedSource(LatentSource):
         if self.plan.informed:
             origin = 1 - variant if mirrored else variant
             shown = _tensor(patient.latents.read(origin, range(informed, informed + 1)))
-        shares = _tensor(patient.shares.read(variant, window))
+        labels, unknown = forget(self.plan, patient.labels.read(variant, window), self.settings, self.knowledge, rng)
+        shares = label_channels(self.plan, labels, {*unknown, *patient.unknown})
         offsets = (torch.arange(window.start, window.stop) - informed) * self._spacing
         return condition(shares, shown, _positions(patient, window), offsets)
 
@@ -243,10 +255,11 @@ class PositionSource(LatentSource):
         return self._noised(rng, patient, variant, range(target, target + 1))
 
 
-def _patient(cache: Cache, plan: Plan, name: str, key: str, all_variants: bool) -> Patient:
+def _patient(cache: Cache, name: str, key: str, all_variants: bool) -> Patient:
     latents = Stored.of(cache, name, latents_kind(key))
-    shares = Stored.of(cache, name, shares_kind(plan))
-    return Patient(name, latents, shares, latents.shape[0] if all_variants else 1)
+    labels = Stored.of(cache, name, "labels")
+    unknown = tuple(cache.stamp(name).get("unknown", ()))
+    return Patient(name, latents, labels, latents.shape[0] if all_variants else 1, unknown)
 
 
 def _check(patients: Sequence[Patient]) -> None:

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
+from napari_gem3d.bundle.conditioning import first_informed
 from napari_gem3d.bundle.plan import NoiseSchedule, Plan
 from napari_gem3d.device import autocast
 from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
 from napari_gem3d.training.config.settings import DenoisingSettings, VolumeSettings
-from napari_gem3d.training.stages.batches import LatentBatch, LatentSource, WindowSource
+from napari_gem3d.training.stages.batches import InformedSource, LatentBatch, LatentSource, WindowSource
 from napari_gem3d.training.stages.pictures import save_rows
 from napari_gem3d.training.stages.stage import Outcome, rng_of
 from napari_gem3d.training.stages.timesteps import loss_weights
@@ -179,8 +180,21 @@ class DiffusionStage:
         -------
         dict
             ``loss``, the mean over all timesteps, and ``loss_q1`` to ``loss_q4``, that over each quarter of them: q1,
-            the least noise, is about texture; q4, the most, about what anatomy follows from the conditions.
+            the least noise, is about texture; q4, the most, about what anatomy follows from the conditions. Where the
+            plan has tissue labels ``loss_plain`` is that of label maps without them.
         """
+        quarters = self._losses()
+        figures = {f"loss_q{number}": quarter for number, quarter in enumerate(quarters, start=1)}
+        if self.plan.fine and self.plan.labels.tissues and isinstance(self.validation, InformedSource):
+            self.validation.knowledge = "none"
+            try:
+                figures["loss_plain"] = sum(self._losses()) / _QUARTERS
+            finally:
+                self.validation.knowledge = "all"
+        return {"loss": sum(quarters) / _QUARTERS, **figures}
+
+    def _losses(self) -> list[float]:
+        """Mean squared error on the held-out patients in each quarter of the timesteps."""
         count = _VALIDATED_WINDOWS if self.name == "volume" else _VALIDATED_SLICES
         samples, errors = list(self._held_out(count)), []
         together = max(1, _VALIDATED_TOGETHER // len(samples[0].latents))
@@ -188,9 +202,8 @@ class DiffusionStage:
             batch = self.validation.join(samples[start : start + together]).to(self.device)
             with autocast(self.precision, self.device):
                 errors.append(self.objective.errors(batch).unflatten(0, (batch.windows, -1)).mean(dim=1).cpu())
-        quarters = torch.cat(errors).view(_QUARTERS, -1).mean(dim=1).tolist()
-        figures = {f"loss_q{number}": quarter for number, quarter in enumerate(quarters, start=1)}
-        return {"loss": sum(quarters) / _QUARTERS, **figures}
+        quarters: list[float] = torch.cat(errors).view(_QUARTERS, -1).mean(dim=1).tolist()
+        return quarters
 
     @torch.no_grad()
     def picture(self, path: Path) -> None:
@@ -207,8 +220,8 @@ class DiffusionStage:
             x = solver.step(prediction.float(), t, x).prev_sample
         shown = [batch.latents, x]
         if batch.conditions.shape[1] and self.plan.informed:
-            labels = len(self.plan.labels)
-            shown.append(batch.conditions[:, labels : labels + self.plan.latents.channels])
+            first = first_informed(self.plan)
+            shown.append(batch.conditions[:, first : first + self.plan.latents.channels])
         with autocast(self.precision, self.device):
             rows = [self.vae.decode(latents)[:, 0].float().cpu().numpy() for latents in shown]
         save_rows(rows, path)

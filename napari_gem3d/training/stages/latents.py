@@ -11,8 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_gem3d.bundle.conditioning import label_channels
-from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.device import autocast
 from napari_gem3d.networks import SliceVAE
 from napari_gem3d.training.data.cache import Cache
@@ -46,11 +44,6 @@ def latents_kind(key: str) -> str:
     return f"latents-{key}"
 
 
-def shares_kind(plan: Plan) -> str:
-    """Name in the cache of the label shares; of a VAE they depend on its factor alone."""
-    return f"shares-{plan.latents.factor}"
-
-
 @torch.no_grad()
 def latent_statistics(
     cache: Cache, vae: SliceVAE, precision: str = "float32", every: int = 8
@@ -74,18 +67,16 @@ def latent_statistics(
     return mean.tolist(), std.clamp(min=_LEAST_STD).tolist()
 
 
-def encode_cache(cache: Cache, plan: Plan, vae: SliceVAE, precision: str, say: Callable[[str], None] = print) -> str:
+def encode_cache(cache: Cache, vae: SliceVAE, precision: str, say: Callable[[str], None] = print) -> str:
     """Write the latents of every patient that the VAE has not made yet, then remove those of other VAEs.
 
-    Normalised ``latents-KEY`` (V, Z, c, h, w) and label ``shares-FACTOR`` (V, Z, K, h, w), float16. Each appears whole;
-    after an interruption the next call goes on where this one was.
+    Normalised ``latents-KEY`` (V, Z, c, h, w), float16. Each appears whole; after an interruption the next call goes on
+    where this one was.
 
     Parameters
     ----------
     cache
-        With images and labels.
-    plan
-        Its label table.
+        With images.
     vae
         With the latent statistics set; it stays on its device.
     precision
@@ -99,13 +90,11 @@ def encode_cache(cache: Cache, plan: Plan, vae: SliceVAE, precision: str, say: C
         The key, see `latent_key`.
     """
     key = latent_key(vae)
-    latents, shares = latents_kind(key), shares_kind(plan)
+    latents = latents_kind(key)
     cases = cache.cases("train") + cache.cases("validation")
     training = vae.training
     vae.eval()
     for number, case in enumerate(cases, start=1):
-        if not cache.has(case, shares):
-            _write_shares(cache, case, shares, plan)
         if not cache.has(case, latents):
             slices = _write_latents(cache, case, latents, vae, precision)
             say(f"latents: {case}, {slices} slices ({number} of {len(cases)} patients)")
@@ -126,15 +115,6 @@ def _write_latents(cache: Cache, case: str, kind: str, vae: SliceVAE, precision:
             with autocast(precision, device):
                 append(vae.encode(_pictures(slices, device)).half().cpu().numpy())
     return shape[0] * shape[1]
-
-
-def _write_shares(cache: Cache, case: str, kind: str, plan: Plan) -> None:
-    labels, factor = Stored.of(cache, case, "labels"), plan.latents.factor
-    rows, columns = (length // factor for length in labels.shape[2:])
-    shape = (*labels.shape[:2], len(plan.labels), rows, columns)
-    with cache.writing(case, kind, shape, np.float16) as append:
-        for slices in _together(_each(labels)):
-            append(label_channels(plan, slices).half().numpy())
 
 
 def _each(stored: Stored) -> Iterator[NDArray[np.generic]]:

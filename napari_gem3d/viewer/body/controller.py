@@ -15,6 +15,7 @@ from psygnal import Signal
 from napari_gem3d.brain import Head, look_at_head
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
+from napari_gem3d.viewer.body.anatomy import ScanAnatomy
 from napari_gem3d.viewer.body.extraction import BrainExtraction
 from napari_gem3d.viewer.body.state import BodyState
 from napari_gem3d.viewer.layers import TOOL, Origin, origin_of, placement, volume_of
@@ -62,6 +63,8 @@ class Bodies:
         What is shown and going on.
     extraction
         Takes brains out of heads.
+    anatomy
+        Writes the tissue that a scan shows into its mask.
     changed
         Emitted with a patient of whose head or body something new is known.
     """
@@ -73,6 +76,7 @@ class Bodies:
         self.state = BodyState()
         self.worker = Worker()
         self.extraction = BrainExtraction(workbench, self.state, self.worker)
+        self.anatomy = ScanAnatomy(workbench, self.state, self.worker)
         self._known: dict[int, _Known] = {}
         self._panel.events.patients.connect(self._on_patients)
         self._panel.events.patient.connect(self._on_patient)
@@ -122,9 +126,11 @@ class Bodies:
             return voxels, origin
         body, value = self.of(patient), table.body.value
         assert body is not None, "it was corrected"
-        lesion = (voxels != 0) & (voxels != value)
+        labelled = (voxels != 0) & (voxels != value)
+        # Tissue is part of the body; a lesion beyond it says that the body is there as well.
+        labelled &= body | ~np.isin(voxels, [label.value for label in table.tissues])
         dtype = np.promote_types(voxels.dtype, np.min_scalar_type(value))
-        merged = np.where(lesion, voxels, body * np.array(value, dtype)).astype(dtype)
+        merged = np.where(labelled, voxels, body * np.array(value, dtype)).astype(dtype)
         return merged, replace(origin, body=None, body_value=value)
 
     def _on_patients(self, patients: tuple[Patient, ...]) -> None:

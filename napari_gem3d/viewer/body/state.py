@@ -16,6 +16,8 @@ class BodyState(EventedModel):
         Whether the brush changes the body.
     extracting
         Whether a brain is being extracted.
+    finding
+        Whether the anatomy of a scan is being found.
     obstacle
         Why no brain can be extracted on this computer; empty if one can.
     """
@@ -23,4 +25,5 @@ class BodyState(EventedModel):
     shown: bool = False
     correcting: bool = False
     extracting: bool = False
+    finding: bool = False
     obstacle: str = ""

@@ -233,7 +233,7 @@ class Lesions:
         if mask is None or table is None or patient is None:
             return
         try:
-            work = edit(self.state, self.at)
+            work = edit(self.state, self.at, table)
             open_editor = self._opener(mask, patient)
         except InputError as error:
             self._on_failed(number, error)

@@ -13,7 +13,7 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_gem3d.viewer.layers import origin_of
-from napari_gem3d.viewer.lesions.subject import body_on, lesion_volumes, shown_grid, was_body
+from napari_gem3d.viewer.lesions.subject import body_on, label_volumes, shown_grid, was_body
 from napari_gem3d.viewer.planes.twins import unwrapped
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class History:
     # --- volumes -------------------------------------------------------------------------------------------------
 
     def _count(self) -> None:
-        """Count the voxels of every lesion label, in the thread: a large map takes long."""
+        """Count the voxels of every label, in the thread: a large map takes long."""
         mask, table = self._mask, self._lesions.workbench.state.table
         self.changed.emit()
         if mask is None or table is None:
@@ -148,19 +148,19 @@ class History:
                 self._volumes = volumes
                 self.show()
 
-        self._lesions.worker.submit(lambda: lesion_volumes(voxels, grid, table), counted)
+        self._lesions.worker.submit(lambda: label_volumes(voxels, grid, table), counted)
 
     def show(self) -> None:
         """Put the volumes into the state: as they are, and as the preview would make them."""
         preview, table = self._lesions.state.preview, self._lesions.workbench.state.table
         if table is None:
             return
-        lesions = {label.value for label in table.lesions}
+        order = [label.value for label in (*table.lesions, *table.tissues)]
         if preview is not None:
             before, after = preview.before, preview.after
         else:
             before = after = self._volumes
-        values = [v for v in sorted({*before, *after}) if v in lesions and (before.get(v) or after.get(v))]
+        values = [v for v in order if before.get(v) or after.get(v)]
         self._lesions.state.volumes = tuple((v, before.get(v, 0.0), after.get(v, 0.0)) for v in values)
 
     # --- a brush that stays inside -------------------------------------------------------------------------------

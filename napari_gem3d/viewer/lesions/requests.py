@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.labels import Label, LabelTable
+from napari_gem3d.labels import UNSPECIFIED, Label, LabelTable
 from napari_gem3d.masks import (
     AbdomenPolicy,
     BrainPolicy,
@@ -51,7 +51,7 @@ def hosts(state: LesionState, table: LabelTable) -> tuple[int, ...]:
     return tuple(label.value for label in table.lesions if label.value != state.label)
 
 
-def edit(state: LesionState, at: Point) -> Callable[[MaskEditor], MaskResult]:
+def edit(state: LesionState, at: Point, table: LabelTable) -> Callable[[MaskEditor], MaskResult]:
     """What the tool in hand does to a mask that was taken apart; safe to call in another thread.
 
     Parameters
@@ -60,6 +60,8 @@ def edit(state: LesionState, at: Point) -> Callable[[MaskEditor], MaskResult]:
         The tool and its numbers, as they are now.
     at
         The crosshair, (R, A, S) in mm.
+    table
+        The labels.
 
     Raises
     ------
@@ -70,15 +72,15 @@ def edit(state: LesionState, at: Point) -> Callable[[MaskEditor], MaskResult]:
         policy = BrainPolicy() if state.policy == "brain" else AbdomenPolicy()
         seed = state.seed
         return lambda editor: draw_variant(editor, policy, seed=seed)
-    operations = _operations(state, at)
+    operations = _operations(state, at, table)
     if not operations:
         return lambda editor: editor.unchanged("")
     return lambda editor: editor.apply(operations)
 
 
-def _operations(state: LesionState, at: Point) -> tuple[Operation, ...]:
+def _operations(state: LesionState, at: Point, table: LabelTable) -> tuple[Operation, ...]:
     if state.tool == "place":
-        return (Lesion(at=at, diameter=state.diameter, shells=_shells(state)),)
+        return (Lesion(at=at, diameter=state.diameter, shells=_shells(state, table)),)
     if state.tool == "move":
         return _move(state)
     if state.tool == "grow":
@@ -104,14 +106,23 @@ def _move(state: LesionState) -> tuple[Operation, ...]:
     return tuple(operations)
 
 
-def _shells(state: LesionState) -> tuple[Shell, ...]:
+def unspecified(table: LabelTable) -> int | None:
+    """Value of the label for a lesion of which nothing but the place is known; None if parts are all there is."""
+    lesions = table.lesions
+    return next((label.value for label in lesions if label.name == UNSPECIFIED and len(lesions) > 1), None)
+
+
+def _shells(state: LesionState, table: LabelTable) -> tuple[Shell, ...]:
+    if state.core == unspecified(table):
+        return (Shell(label=state.core),)
     outer = [Shell(label=value, mm=mm) for value, mm in state.shells if mm > 0 and value != state.core]
     return (*outer, Shell(label=state.core))
 
 
 def default_shells(table: LabelTable) -> tuple[tuple[tuple[int, float], ...], int]:
     """Shells from outside in, and the core, of a first lesion: as gliomas have them if the names say so."""
-    order = sorted(table.lesions, key=_depth)
+    whole = unspecified(table)
+    order = sorted((label for label in table.lesions if label.value != whole), key=_depth)
     *outer, core = order
     known = len({_depth(label) for label in order}) == len(order) > 1
     thickness = {0: 6.0, 1: 3.0}

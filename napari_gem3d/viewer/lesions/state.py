@@ -54,7 +54,7 @@ class LesionState(EventedModel):
     note
         What there is to say about the preview.
     volumes
-        Value, ml before and ml after of every lesion label that occurs.
+        Value, ml before and ml after of every label of lesions and tissue that occurs.
     brush_in_3d
         Whether the brush is a ball, or a disc in the slice.
     """

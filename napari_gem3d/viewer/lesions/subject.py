@@ -85,7 +85,7 @@ def donor_labels(donor: Patient, receiver: Layer, table: LabelTable) -> LabelMap
     return labels
 
 
-def lesion_volumes(voxels: NDArray[Any], grid: Grid, table: LabelTable) -> dict[int, float]:
-    """Volume in ml of every lesion label, 0 where it does not occur."""
+def label_volumes(voxels: NDArray[Any], grid: Grid, table: LabelTable) -> dict[int, float]:
+    """Volume in ml of every label of lesions and tissue, 0 where it does not occur."""
     volumes = LabelMap(voxels, grid.affine).volumes_ml()
-    return {label.value: volumes.get(label.value, 0.0) for label in table.lesions}
+    return {label.value: volumes.get(label.value, 0.0) for label in (*table.lesions, *table.tissues)}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_gem3d.viewer.layers import origin_of
+from napari_gem3d.viewer.layers import lesion_in, origin_of
 from napari_gem3d.viewer.patients import Patient
 from napari_gem3d.viewer.planes.state import Point
 
@@ -17,9 +17,7 @@ def middle_of(patient: Patient) -> Point:
     index = np.array([patient.middle_slice(), *(length // 2 for length in image.data.shape[1:])])
     if patient.mask is None or patient.lesion_slice() is None:
         return _world(image, index)
-    origin = origin_of(patient.mask)
-    axial = np.asarray(patient.mask.data[index[0]])
-    lesion = np.argwhere((axial != 0) & (axial != (origin.body_value if origin is not None else 0)))
+    lesion = np.argwhere(lesion_in(np.asarray(patient.mask.data[index[0]]), origin_of(patient.mask)))
     if not len(lesion):  # two lesions, one above and one below
         return _world(image, index)
     # Of a lesion that is bent around its own centre, the voxel nearest to it.

@@ -207,7 +207,7 @@ def _compute(scan: Any, labels: Any) -> tuple[Body | None, list[Mesh]]:
         return body, []
     voxels = np.asarray(labels.data)
     origin = origin_of(labels)
-    outside = {0, origin.body_value if origin is not None else 0}
+    outside = {0} if origin is None else {0, origin.body_value, *origin.tissues}
     found = []
     for value in (int(v) for v in np.flatnonzero(np.bincount(voxels.ravel()))):
         if value not in outside:

@@ -172,7 +172,7 @@ class Autosave:
         labels = restored_labels(voxels, origin, self._state.table)
         file = self.session.new_file("painted", name) if before is None else before.file
         write_volume(labels, file)
-        return SavedMask(name=name, file=file, patient=patient)
+        return SavedMask(name=name, file=file, patient=patient, before=origin.before)
 
     def _on_mask_saved(self, key: int, saved: SavedMask) -> None:
         self._masks[key] = saved

@@ -29,6 +29,8 @@ BUTTON = (
     "QToolButton::menu-indicator { image: none; }"
 )
 _MODES = {"volume": "whole volume", "edit": "edit of the scan"}
+# The scan, by default, is not worth a word.
+_ANATOMY = {"map": " · anatomy of the map", "none": " · no anatomy"}
 _STATUS = {
     "waiting": "waits",
     "running": "is generated …",
@@ -174,7 +176,9 @@ def describe(run: Run) -> str:
     seed = run.order.seed if run.order is not None else getattr(run.recipe, "seed", "")
     steps = run.order.steps if run.order is not None else getattr(run.recipe, "steps", "")
     time = f" · {run.seconds:.0f} s" if run.seconds else ""
-    return f"mask of {run.patient.name}, {slice_}<br>seed {seed} · {steps} steps{time}"
+    source = run.order.anatomy if run.order is not None else getattr(run.recipe, "anatomy", "scan")
+    anatomy = _ANATOMY.get(source, "")
+    return f"mask of {run.patient.name}, {slice_}<br>seed {seed} · {steps} steps{anatomy}{time}"
 
 
 def _button(text: str, tooltip: str) -> QToolButton:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from pydantic import ConfigDict
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import read_label_map, read_volume
-from napari_gem3d.viewer.layers import image_layer, labels_layer, origin_of
+from napari_gem3d.viewer.layers import METADATA, image_layer, labels_layer, origin_of
 from napari_gem3d.viewer.patients import Patient
 from napari_gem3d.viewer.reader import layer_name
 from napari_gem3d.viewer.run import Run
@@ -142,6 +142,7 @@ class Restore:
                 missing.append(mask.name)
                 continue
             layer = workbench.viewer.add_layer(Layer.create(*layer_tuple))
+            layer.metadata[METADATA] = replace(layer.metadata[METADATA], before=mask.before)
             patient.mask = layer
             if mask.changed:
                 workbench.autosave.keep_mask(layer, mask)

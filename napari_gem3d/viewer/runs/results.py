@@ -105,6 +105,8 @@ class Results:
             return None
         state.donor_slice, state.steps = recipe.informed_slice, recipe.steps
         state.random_seed, state.seed = False, recipe.seed
+        choices = self._workbench.generation.choices
+        choices.anatomy = getattr(recipe, "anatomy", choices.anatomy)
         return self._workbench.generate(run.mode)
 
     def delete(self, run: Run) -> None:

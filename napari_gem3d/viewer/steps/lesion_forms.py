@@ -5,6 +5,7 @@ from __future__ import annotations
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_gem3d.viewer.lesions.controller import Lesions
+from napari_gem3d.viewer.lesions.requests import unspecified
 from napari_gem3d.viewer.steps.numbers import Choice, One, Three, number
 from napari_gem3d.viewer.steps.parts import line, row
 
@@ -104,13 +105,14 @@ class PlaceForm(Form):
         state.shells = tuple((v, mm if v == value else known.get(v, 0.0)) for v in order)
 
     def _show_shells(self) -> None:
-        state = self._lesions.state
+        state, table = self._lesions.state, self._lesions.workbench.state.table
         known = dict(state.shells)
+        whole = table is not None and state.core == unspecified(table)
         for value, box in self.shells.items():
             box.blockSignals(True)
             box.setValue(known.get(value, 0.0))
             box.blockSignals(False)
-            box.parentWidget().setVisible(value != state.core)
+            box.parentWidget().setVisible(value != state.core and not whole)
 
 
 class MoveForm(Form):

@@ -57,7 +57,7 @@ class LesionTools(QWidget):
         self.apply.setToolTip("Write the preview into the mask, as one undo step (Alt+Return)")
         self.dismiss = QPushButton("Cancel")
         self.dismiss.setToolTip("Leave the mask as it is (Alt+Backspace)")
-        self.volumes = line("Volume of every lesion label, and what the tool would make of it")
+        self.volumes = line("Volume of every label, and what the tool would make of it")
         layout.addWidget(self.note)
         layout.addLayout(row(self.apply, self.dismiss))
         layout.addWidget(self.volumes)

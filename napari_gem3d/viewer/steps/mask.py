@@ -25,6 +25,7 @@ class MaskStep(QWidget):
         self._grid = QGridLayout()
         self._grid.setSpacing(6)
         self.body = line("The model draws only inside this region")
+        self.anatomy = QPushButton()
 
         frame, inside = step(2, "Mask")
         inside.addLayout(row(self.masks, self.new))
@@ -33,16 +34,19 @@ class MaskStep(QWidget):
         inside.addLayout(self._grid)
         inside.addWidget(self.history)
         inside.addWidget(self.tools)
-        inside.addWidget(self.body)
+        inside.addLayout(row(self.body, self.anatomy))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(frame)
 
         self.masks.currentIndexChanged.connect(self._choose)
         self.new.clicked.connect(workbench.new_mask)
+        self.anatomy.clicked.connect(workbench.body.anatomy.show)
         events = workbench.state.events
         for event in (events.patients, events.masks, events.mask, events.patient):
             event.connect(self._show)
+        for event in (events.table, events.model, workbench.body.state.events.finding):
+            event.connect(self._show_anatomy)
         events.table.connect(self._make_brushes)
         events.label.connect(self._show_brush)
         self._make_brushes()
@@ -55,11 +59,12 @@ class MaskStep(QWidget):
         self.brushes = {}
         table = self._workbench.state.table
         paintable = [label for label in table if label.meaning != "body"] if table is not None else []
+        paintable.sort(key=lambda label: label.meaning == "tissue")
         for label in paintable:
             self.brushes[label.value] = self._brush(label)
         if paintable:
             erase = QPushButton("Erase")
-            erase.setToolTip("Erase lesions with the brush, in 3D; the body comes back where they were")
+            erase.setToolTip("Erase labels with the brush, in 3D; the body comes back where they were")
             self.brushes[0] = erase
         for i, (value, button) in enumerate(self.brushes.items()):
             button.setCheckable(True)
@@ -91,7 +96,19 @@ class MaskStep(QWidget):
         for button in self.brushes.values():
             button.setEnabled(state.patient is not None)
         self.body.setText(self._body_text())
+        self._show_anatomy()
         self._show_brush()
+
+    def _show_anatomy(self) -> None:
+        anatomy, finding = self._workbench.body.anatomy, self._workbench.body.state.finding
+        self.anatomy.setText("Finding …" if finding else "Show anatomy")
+        known = self._workbench.state.patient is not None and self._workbench.state.table is not None
+        self.anatomy.setEnabled(known and not finding and not anatomy.obstacle)
+        self.anatomy.setToolTip(
+            anatomy.obstacle
+            or "Write the ventricles, sulci and other tissue that the scan shows into the mask, where it says body, to "
+            "see and paint them; one undo step"
+        )
 
     def _body_text(self) -> str:
         state = self._workbench.state

@@ -5,6 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
+from napari_gem3d.anatomy import AnatomySource
 from napari_gem3d.viewer.engine import Mode, Prospect
 from napari_gem3d.viewer.models.button import ModelsButton
 from napari_gem3d.viewer.steps.parts import choices as choice_box
@@ -12,12 +13,13 @@ from napari_gem3d.viewer.steps.parts import fill, line, row
 from napari_gem3d.viewer.workbench import Workbench
 
 _MODES: dict[Mode, str] = {"volume": "Whole volume", "edit": "Edit this scan"}
+_ANATOMY: dict[AnatomySource, str] = {"scan": "from the scan", "map": "from the label map", "none": "none"}
 _PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 _OTHER = "Other folder…"
 
 
 class GenerateSettings(QWidget):
-    """Mode, model, steps and seed; device and precision behind "More"; the forecast and what to mind below."""
+    """Mode, model, steps and seed; anatomy, device and precision behind "More"; below the forecast and what to mind."""
 
     def __init__(self, workbench: Workbench) -> None:
         super().__init__()
@@ -47,7 +49,8 @@ class GenerateSettings(QWidget):
         self.more = QPushButton()
         self.more.setText("More")
         self.more.setCheckable(True)
-        self.more.setToolTip("Device, precision, and what informs an edit")
+        self.more.setToolTip("Anatomy, device, precision, and what informs an edit")
+        self.anatomy = choice_box("")  # its tooltip depends on the model
         self.device = choice_box("Where the networks run; auto takes a GPU if there is one")
         self.precision = choice_box("In which numbers the networks run; auto takes what is fastest on the device")
         self.informed = QCheckBox("edit with the informed slice of step 3")
@@ -62,6 +65,7 @@ class GenerateSettings(QWidget):
         self.details = QWidget()
         details = QVBoxLayout(self.details)
         details.setContentsMargins(0, 0, 0, 0)
+        details.addLayout(row(QLabel("Anatomy"), self.anatomy))
         details.addLayout(row(QLabel("Device"), self.device, QLabel("Precision"), self.precision))
         details.addLayout(row(self.follow, self.informed))
         self.details.hide()
@@ -81,6 +85,7 @@ class GenerateSettings(QWidget):
         self.follow.toggled.connect(lambda on: setattr(state, "follow", on))
         self.mode.activated.connect(lambda index: setattr(choices, "mode", list(_MODES)[index]))
         self.device.activated.connect(lambda index: setattr(choices, "device", choices.devices[index]))
+        self.anatomy.activated.connect(lambda index: setattr(choices, "anatomy", list(_ANATOMY)[index]))
         self.precision.activated.connect(lambda index: setattr(choices, "precision", _PRECISIONS[index]))
         self.informed.toggled.connect(lambda on: setattr(choices, "own_neighbours", not on))
         self.model.activated.connect(self._choose_model)
@@ -89,7 +94,9 @@ class GenerateSettings(QWidget):
             event.connect(self._show_settings)
         for event in (choices.events.mode, choices.events.device, choices.events.devices, choices.events.precision):
             event.connect(self._show_choices)
-        for event in (choices.events.models, choices.events.own_neighbours, state.events.model):
+        for event in (choices.events.models, choices.events.own_neighbours, choices.events.anatomy):
+            event.connect(self._show_choices)
+        for event in (state.events.model, state.events.table):
             event.connect(self._show_choices)
         choices.events.prospect.connect(self._show_prospect)
 
@@ -124,10 +131,21 @@ class GenerateSettings(QWidget):
         fill(self.model, [*models, _OTHER], models.index(self._state.model))
         fill(self.device, choices.devices, choices.devices.index(choices.device))
         fill(self.precision, _PRECISIONS, _PRECISIONS.index(choices.precision))
+        self._show_anatomy()
         blocker = QSignalBlocker(self.informed)
         self.informed.setChecked(not choices.own_neighbours)
         blocker.unblock()
         self.informed.setEnabled(choices.mode == "edit")
+
+    def _show_anatomy(self) -> None:
+        obstacle = self._workbench.body.anatomy.obstacle
+        fill(self.anatomy, list(_ANATOMY.values()), list(_ANATOMY).index(self._choices.anatomy))
+        self.anatomy.setEnabled(not obstacle)
+        self.anatomy.setToolTip(
+            obstacle
+            or "Where ventricles, sulci and other tissue come from: what the label map lacks from the patient's scan, all "
+            "from the label map, or none (the model draws it as it likes)"
+        )
 
     def _show_prospect(self) -> None:
         prospect = self._choices.prospect

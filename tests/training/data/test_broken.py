@@ -115,7 +115,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "too large a value": (
         lambda f: (describe(f, labels={}), _relabel(_labels(f), lambda v: v.astype(np.uint16) * 300)),
-        "holds the value 300; renumber labels to 1 up to 254",
+        "holds the value 300; renumber labels to 1 up to 249",
     ),
 }
 

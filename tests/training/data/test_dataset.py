@@ -111,7 +111,7 @@ def test_an_ignore_label_is_kept_apart(own: Path) -> None:
     [
         ({"labels": {"background": 0, "whole": [1, 2]}}, r"defines the region 'whole'.*setting data\.labels"),
         ({"labels": {"background": 0, "yolk": "many"}}, "'yolk' .* has no number but 'many'"),
-        ({"labels": {"background": 0, "yolk": 255}}, "yolk of .* has the value 255; renumber labels to 1 up to 254"),
+        ({"labels": {"background": 0, "yolk": 255}}, "yolk of .* has the value 255; renumber labels to 1 up to 249"),
         ({"labels": {"yolk": 1, "white": 1}}, "Two labels of .* have the value 1"),
         ({"labels": ["yolk"]}, "labels of .* are no object"),
         ({"file_ending": ".mha"}, r"has no images named imagesTr/CASE_0000\.mha"),

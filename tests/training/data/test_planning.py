@@ -53,7 +53,7 @@ def test_latents_follow_the_vae(tiny: TrainingConfig) -> None:
     plan = make_plan(tiny.model_copy(update={"vae": vae, "informed": False}), data(), {"a": facts()})
     assert (plan.latents.factor, plan.latents.unshuffle, plan.latents.channels) == (16, 2, 5)
     assert plan.size == (192, 128)
-    assert plan.conditioning == "labels"
+    assert plan.conditioning == "fine"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,12 @@ def test_the_body_is_the_foreground_or_a_label(tiny: TrainingConfig) -> None:
         (1, "tumour", "lesion"),
         (3, "liver", "organ"),
         (4, "brain", "body"),
+        (5, "ventricles", "tissue"),
+        (6, "csf", "tissue"),
+        (7, "grey matter", "tissue"),
     ]
+    tiny = with_data(tiny, anatomy=False)
+    assert make_plan(tiny, named, cases).labels.tissues == ()
     by_setting = make_plan(with_data(tiny, body_label="liver", meanings={"tumour": "organ"}), named, cases)
     assert [(label.name, label.meaning) for label in by_setting.labels] == [("tumour", "organ"), ("liver", "body")]
     assert make_plan(with_data(tiny, meanings={"liver": "body"}), named, cases).labels.body is not None
@@ -145,7 +150,21 @@ def test_labels_without_names_are_those_that_occur(tiny: TrainingConfig) -> None
         (1, "label 1", "lesion"),
         (9, "label 9", "lesion"),
         (10, "body", "body"),
+        (11, "lesion", "lesion"),
     ]
+
+
+def test_tissue_labels_follow_what_the_scans_show(tiny: TrainingConfig) -> None:
+    def tissues(channel: str, **changes: object) -> list[str]:
+        return [label.name for label in make_plan(tiny, data(channel), {"a": facts(**changes)}).labels.tissues]
+
+    assert tissues("FLAIR") == [], "heads with their skulls"
+    assert tissues("FLAIR", constant_background=True) == ["ventricles", "csf", "grey matter"]
+    assert tissues("CT", modality="CT") == ["bone", "fat", "air"]
+    named = data(csf=1, tumour=2)
+    table = make_plan(tiny, named, {"a": facts(constant_background=True)}).labels
+    assert table.by_name("csf").value == 1, "a label of the dataset stays what it is"
+    assert [label.name for label in table.tissues] == ["csf", "ventricles", "grey matter"]
 
 
 @pytest.mark.parametrize(

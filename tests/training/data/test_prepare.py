@@ -59,7 +59,27 @@ def test_the_cache_is_what_generation_will_see(prepared: Cache, own: Path) -> No
             images[0], prepare_scan(plan, scan, seen.box, foreground(scan)).astype(np.float16)
         )
         np.testing.assert_array_equal(labels[1], labels[0][..., ::-1])
-    assert [(label.name, label.meaning) for label in plan.labels] == [("yolk", "organ"), ("brain", "body")]
+    assert [(label.name, label.meaning) for label in plan.labels] == [
+        ("yolk", "organ"),
+        ("brain", "body"),
+        ("ventricles", "tissue"),
+        ("csf", "tissue"),
+        ("grey matter", "tissue"),
+    ]
+
+
+def test_scans_that_show_no_tissue_are_named_and_known_to_training(
+    own: Path, config: TrainingConfig, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    cache = prepare(own, tmp_path / "run", config, said.append)
+    stamp = cache.stamp(cache.cases("train")[0])
+    assert stamp["unknown"] == [3, 4, 5]
+    told = [line for line in said if "anatomy is not known" in line]
+    assert len(told) == 1 and "egg0" in told[0] and "would be fluid" in told[0]
+    again: list[str] = []
+    prepare(own, tmp_path / "run", config, again.append)
+    assert any("are prepared by" in line for line in again), "notes in a stamp do not make it out of date"
 
 
 def test_the_fingerprint_measures_every_case(prepared: Cache) -> None:

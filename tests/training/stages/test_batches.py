@@ -33,7 +33,7 @@ def counted(tmp_path: Path) -> Cache:
         index = np.arange(DEPTH, dtype=np.float16)[None, :, None, None, None]
         latents = np.concatenate([index, np.full_like(index, number)], axis=2) * np.ones((1, 1, 1, 2, 2), np.float16)
         cache.write(name, f"latents-{KEY}", latents)
-        cache.write(name, "shares-8", np.ones((1, DEPTH, 1, 2, 2), np.float16))
+        cache.write(name, "labels", np.ones((1, DEPTH, 16, 16), np.uint8))
     return cache
 
 
@@ -84,7 +84,7 @@ def test_a_share_of_informed_slices_comes_from_the_mirror_image(tmp_path: Path) 
     (tmp_path / "split.json").write_text(json.dumps({"train": ["a"], "validation": []}))
     variants = np.arange(3, dtype=np.float16)[:, None, None, None, None] * np.ones((1, DEPTH, 2, 2, 2), np.float16)
     cache.write("a", f"latents-{KEY}", variants)
-    cache.write("a", "shares-8", np.ones((3, DEPTH, 1, 2, 2), np.float16))
+    cache.write("a", "labels", np.ones((3, DEPTH, 16, 16), np.uint8))
     batch = drawn(SliceSource(cache, PLAN, "train", DiffusionSettings(mirrored_share=0.5), KEY), 0, 600)
     variant, shown = batch.latents[:, 0, 0, 0], _informed(batch.conditions)[:, 0]
     assert torch.equal(shown[variant == 2], variant[variant == 2])
@@ -103,7 +103,7 @@ def test_a_share_of_samples_is_of_patients_as_they_are(tmp_path: Path, mirrored:
     (tmp_path / "split.json").write_text(json.dumps({"train": ["a"], "validation": []}))
     variants = np.arange(8, dtype=np.float16)[:, None, None, None, None] * np.ones((1, DEPTH, 2, 2, 2), np.float16)
     cache.write("a", f"latents-{KEY}", variants)
-    cache.write("a", "shares-8", np.ones((8, DEPTH, 1, 2, 2), np.float16))
+    cache.write("a", "labels", np.ones((8, DEPTH, 16, 16), np.uint8))
     cache.set_stamp("a", {"mirrored": mirrored})
     held_out = []
     for share in (0.0, 0.6):

@@ -15,6 +15,7 @@ from napari_gem3d.bundle import Plan
 from napari_gem3d.bundle.conditioning import condition_channels
 from napari_gem3d.bundle.plan import NoiseSchedule
 from napari_gem3d.bundle.published.bundles import convert
+from napari_gem3d.labels import Label, LabelTable
 from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
 from napari_gem3d.training.config.settings import (
     DenoisingSettings,
@@ -111,7 +112,7 @@ def test_stage_2_freezes_exactly_the_tensors_of_the_slice_unet(plan: Plan) -> No
 
 
 def test_frozen_tensors_get_no_gradients_and_the_others_do(cache: Cache, plan: Plan, vae: SliceVAE) -> None:
-    key = encode_cache(cache, plan, vae, "float32", lambda _: None)
+    key = encode_cache(cache, vae, "float32", lambda _: None)
     objective = WindowDenoising(VolumeUNet.inflate(slice_unet(plan)), plan.schedule, VolumeSettings())
     computed: list[str] = []
     for name, parameter in objective.network.named_parameters():
@@ -149,7 +150,7 @@ Make = Callable[..., DiffusionStage]
 def make_stage(cache: Cache, plan: Plan, vae: SliceVAE) -> Make:
     def make(name: str, plan: Plan = plan, **settings: object) -> DiffusionStage:
         torch.manual_seed(1)
-        key = encode_cache(cache, plan, vae, "float32", lambda _: None)
+        key = encode_cache(cache, vae, "float32", lambda _: None)
         kinds = {
             "slice": (SliceSettings, SliceSource, SliceDenoising, lambda: slice_unet(plan)),
             "volume": (VolumeSettings, WindowSource, WindowDenoising, lambda: VolumeUNet.inflate(slice_unet(plan))),
@@ -166,6 +167,16 @@ def make_stage(cache: Cache, plan: Plan, vae: SliceVAE) -> Make:
 
 def position_unet(plan: Plan) -> PositionUNet:
     return PositionUNet.build(plan.latents.channels, (8, 16), (True, True), 1, 8, 4, 16)
+
+
+def test_validation_also_tells_how_it_goes_without_tissue_labels(make_stage: Make, plan: Plan) -> None:
+    table = LabelTable((*plan.labels, Label(3, "csf", meaning="tissue")))
+    fine = plan.model_copy(update={"labels": table, "conditioning": "fine+slice+offset"})
+    stage = make_stage("volume", fine)
+    figures = stage.validate()
+    assert {"loss", "loss_plain"} <= set(figures)
+    assert figures["loss_plain"] != figures["loss"]
+    assert stage.validate() == pytest.approx(figures), "the next validation is told all again"
 
 
 @pytest.mark.parametrize("name", ["slice", "volume", "position"])
@@ -239,7 +250,7 @@ def test_the_baseline_learns_from_the_same_slices_without_informed_slice(
 
 def test_patients_too_short_for_a_window_are_named(make_cache: Callable[..., Cache], plan: Plan, vae: SliceVAE) -> None:
     cache = make_cache({"long": 9, "short": 3, "tall": 8, "held": 9}, "mixed")
-    key = encode_cache(cache, plan, vae, "float32", lambda _: None)
+    key = encode_cache(cache, vae, "float32", lambda _: None)
     settings, said = VolumeSettings(), list[str]()
     sources = [WindowSource(cache, plan, split, settings, key) for split in ("train", "monitor")]
     objective = WindowDenoising(VolumeUNet.inflate(slice_unet(plan)), plan.schedule, settings)

@@ -70,24 +70,20 @@ def test_a_channel_that_is_constant_is_not_blown_up(cache: Cache, vae: SliceVAE)
     assert std[0] == pytest.approx(1e-3)
 
 
-def test_latents_and_shares_are_those_of_every_slice_and_variant(
-    cache: Cache, plan: Plan, vae: SliceVAE, depths: dict[str, int]
-) -> None:
+def test_latents_are_those_of_every_slice_and_variant(cache: Cache, vae: SliceVAE, depths: dict[str, int]) -> None:
     vae.set_latent_statistics([0.1, -0.2], [0.5, 2.0])
-    key = encode_cache(cache, plan, vae.train(), "float32", nothing)
+    key = encode_cache(cache, vae.train(), "float32", nothing)
     assert vae.training
     for case, depth in depths.items():
-        latents, shares = cache.array(case, f"latents-{key}"), cache.array(case, "shares-8")
-        assert latents.shape == shares.shape == (2, depth, 2, 4, 6)
+        latents = cache.array(case, f"latents-{key}")
+        assert latents.shape == (2, depth, 2, 4, 6)
         with torch.no_grad():
             wanted = vae.encode(torch.from_numpy(cache.array(case, "images")[1, 2:4].astype(np.float32))[:, None])
         np.testing.assert_allclose(latents[1, 2:4].astype(np.float32), wanted, atol=2e-3)
-        yolk = (cache.array(case, "labels") == 1).reshape(2, depth, 4, 8, 6, 8).mean(axis=(3, 5))
-        np.testing.assert_allclose(shares[:, :, 0].astype(np.float64), yolk, atol=1e-3)
 
 
 def test_memory_is_bounded_by_a_few_slices(
-    cache: Cache, plan: Plan, vae: SliceVAE, depths: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    cache: Cache, vae: SliceVAE, depths: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(latents_module, "_TOGETHER", 4 * 32 * 48)
     seen, encode = [], SliceVAE.encode
@@ -97,20 +93,19 @@ def test_memory_is_bounded_by_a_few_slices(
         return encode(self, slices)
 
     monkeypatch.setattr(SliceVAE, "encode", note)
-    encode_cache(cache, plan, vae, "float32", nothing)
+    encode_cache(cache, vae, "float32", nothing)
     assert max(seen) == 4
     assert sum(seen) == 2 * sum(depths.values())
 
 
 def test_encoding_goes_on_where_it_was_interrupted_and_removes_the_old_last(
     cache: Cache,
-    plan: Plan,
     vae: SliceVAE,
     make_vae: Callable[..., SliceVAE],
     depths: dict[str, int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    old = encode_cache(cache, plan, vae, "float32", nothing)
+    old = encode_cache(cache, vae, "float32", nothing)
     cache.write("egg0", "latents", np.zeros(3))
     newer, calls, encode = make_vae(seed=1), iter(range(100)), SliceVAE.encode
     new = latent_key(newer)
@@ -123,27 +118,15 @@ def test_encoding_goes_on_where_it_was_interrupted_and_removes_the_old_last(
     monkeypatch.setattr(SliceVAE, "encode", interrupted)
     monkeypatch.setattr(latents_module, "_TOGETHER", 22 * 32 * 48)
     with pytest.raises(KeyboardInterrupt):
-        encode_cache(cache, plan, newer, "float32", nothing)
+        encode_cache(cache, newer, "float32", nothing)
     # One patient is done, the next was interrupted, all that there was is still there.
-    assert kinds(cache, "egg0") == {"images", "labels", "latents", "shares-8", f"latents-{old}", f"latents-{new}"}
+    assert kinds(cache, "egg0") == {"images", "labels", "latents", f"latents-{old}", f"latents-{new}"}
     assert f"latents-{new}" not in kinds(cache, "egg1") and f"latents-{old}" in kinds(cache, "egg1")
     (cache.path("egg1", "x").parent / ".99-latents.npy").write_bytes(b"left by a kill")
     said: list[str] = []
-    assert encode_cache(cache, plan, newer, "float32", said.append) == new
+    assert encode_cache(cache, newer, "float32", said.append) == new
     assert [line.split(",")[0] for line in said] == ["latents: egg1", "latents: egg2"]
     for case in depths:
-        assert kinds(cache, case) == {"images", "labels", "shares-8", f"latents-{new}"}
-    assert encode_cache(cache, plan, newer, "float32", said.append) == new
+        assert kinds(cache, case) == {"images", "labels", f"latents-{new}"}
+    assert encode_cache(cache, newer, "float32", said.append) == new
     assert len(said) == 2
-
-
-def test_shares_are_kept_for_every_vae_of_the_factor(
-    cache: Cache, plan: Plan, vae: SliceVAE, make_vae: Callable[..., SliceVAE]
-) -> None:
-    encode_cache(cache, plan, vae, "float32", nothing)
-    before = cache.path("egg0", "shares-8").stat().st_mtime_ns
-    encode_cache(cache, plan, make_vae(seed=3), "float32", nothing)
-    assert cache.path("egg0", "shares-8").stat().st_mtime_ns == before
-    finer = plan.model_copy(update={"latents": plan.latents.model_copy(update={"factor": 4})})
-    encode_cache(cache, finer, make_vae(channels=(8, 8)), "float32", nothing)
-    assert cache.array("egg0", "shares-4").shape[-2:] == (8, 12)

@@ -26,7 +26,7 @@ OPEN_FILES = Path("/proc/self/fd")
 
 @pytest.fixture
 def sources(cache: Cache, plan: Plan, vae: SliceVAE) -> list[Source]:
-    key = encode_cache(cache, plan, vae, "float32", lambda _: None)
+    key = encode_cache(cache, vae, "float32", lambda _: None)
     return [
         CropSource(cache, 16, 8, 2),
         SliceSource(cache, plan, "train", DiffusionSettings(), key),
@@ -91,7 +91,7 @@ def test_patients_that_cannot_be_learned_from_are_named(
     make_cache: Callable[..., Cache], plan: Plan, vae: SliceVAE
 ) -> None:
     cache = make_cache({"whole": 9, "flat": 1, "held": 9}, "thin")
-    key = encode_cache(cache, plan, vae, "float32", lambda _: None)
+    key = encode_cache(cache, vae, "float32", lambda _: None)
     with pytest.raises(InputError, match="patient flat has fewer than two slices with body"):
         SliceSource(cache, plan, "train", DiffusionSettings(), key)
     latents = np.zeros((2, 9, 2, 4, 8), np.float16)
@@ -101,7 +101,7 @@ def test_patients_that_cannot_be_learned_from_are_named(
 
 
 def test_latents_of_another_vae_are_not_taken(cache: Cache, plan: Plan, vae: SliceVAE) -> None:
-    encode_cache(cache, plan, vae, "float32", lambda _: None)
+    encode_cache(cache, vae, "float32", lambda _: None)
     with pytest.raises(InputError, match=r"latents-other\.npy is missing; run napari-gem3d-train"):
         SliceSource(cache, plan, "train", DiffusionSettings(), "other")
 

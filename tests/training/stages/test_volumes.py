@@ -32,7 +32,7 @@ VAE = VAESettings(batch=2, crop=32, perceptual_weight=0)
 def stages(cache: Cache, plan: Plan, vae: SliceVAE) -> tuple[dict[str, DiffusionStage | VAEStage], list[str]]:
     """All four, and what they say."""
     said: list[str] = []
-    key = encode_cache(cache, plan, vae, "float32", lambda _: None)
+    key = encode_cache(cache, vae, "float32", lambda _: None)
     channels = plan.latents.channels
     unet = SliceUNet.build(channels + condition_channels(plan), channels, (8, 16), (False, True), 1, 8, 4)
     drawer = PositionUNet.build(channels, (8, 16), (True, True), 1, 8, 4, 16)
@@ -90,7 +90,7 @@ def test_the_picture_has_the_real_volume_above_the_one_that_is_made(
 
 
 def test_the_sampled_volume_is_that_of_the_weights_as_they_are(cache: Cache, plan: Plan, vae: SliceVAE) -> None:
-    key = encode_cache(cache, plan, vae, "float32", lambda _: None)
+    key = encode_cache(cache, vae, "float32", lambda _: None)
     patient = WindowSource(cache, plan, "monitor", VolumeSettings(), key).patients[0]
     channels = plan.latents.channels
     torch.manual_seed(0)

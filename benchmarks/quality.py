@@ -5,7 +5,9 @@
 DATASET is in nnU-Net's raw layout with imagesTs and labelsTs. Every patient is drawn from the label map, the brain
 of the scan and the patient's own slice at position 0.5. DIR gets the volumes with their recipes, ``quality.md`` and
 ``quality.json``; what is there and was made by the same recipe is not made again, so a run that was stopped goes on.
-``--pictures`` draws planes of real patients into DIR/pictures: they are for looking at, not for publishing.
+``--anatomy scan none`` draws all of it twice, with the anatomy that the patient's scan shows and from lesion and brain
+alone; each is a row of every table. ``--pictures`` draws planes of real patients into DIR/pictures: they are for
+looking at, not for publishing.
 """
 
 from __future__ import annotations
@@ -21,16 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure import pressed_to_volume
-from benchmarks.quality_table import (
-    BASELINE,
-    OURS,
-    by_patient,
-    describe,
-    flat,
-    over_patients,
-    targets,
-)
+from benchmarks.quality_table import by_patient, describe, flat, intervals, over_patients, targets
 from benchmarks.reconstruction import mean_of, reconstruction
+from benchmarks.regimes import BASELINE, OURS, REGIMES, Method, methods
 from benchmarks.report import machine, publish
 from benchmarks.solvers import cases_of
 from napari_gem3d.bundle import load_bundle
@@ -42,6 +37,7 @@ from napari_gem3d.evaluation.frame import in_real_units
 from napari_gem3d.evaluation.frechet import PLANES, frechet_distance, slice_features
 from napari_gem3d.evaluation.judging import judge
 from napari_gem3d.evaluation.pairs import Pair, canonical
+from napari_gem3d.evaluation.protocol import INSIDE, PROTOCOL
 from napari_gem3d.io import read_label_map, read_volume, replacing, sha256
 from napari_gem3d.labels import LabelTable
 from napari_gem3d.pictures import Row, planes_in_rows
@@ -83,20 +79,19 @@ class Study:
         """The label map of a patient."""
         return self.data / "labelsTs" / f"{case}.nii.gz"
 
-    def volume(self, method: str, case: str, seed: int) -> Path:
+    def volume(self, method: Method, case: str, seed: int) -> Path:
         """Where a volume lies, in a folder that ``napari-gem3d evaluate`` takes."""
-        return self.out / method / f"{case}-seed{seed}.nii.gz"
+        return self.out / method.folder / f"{case}-seed{seed}.nii.gz"
 
 
-def draw(study: Study, method: str, model: str) -> Recipe:
+def draw(study: Study, method: Method, model: str) -> Recipe:
     """Make the volumes of a model that are not there; returns the recipe of the last."""
     for case in study.cases:
         scan = study.scan(case)
         for seed in study.seeds:
             out = study.volume(method, case, seed)
-            recipe = make_recipe(
-                study.labels(case), scan, body=scan, position=POSITION, model=model, seed=seed, **study.how
-            )
+            how: dict[str, Any] = {**study.how, **method.how}
+            recipe = make_recipe(study.labels(case), scan, body=scan, position=POSITION, model=model, seed=seed, **how)
             if not is_made(recipe, out):
                 run_recipe(recipe, out)
                 print(f"made {out}", flush=True)
@@ -116,7 +111,7 @@ def features_by_plane(scan: Path, store: Path) -> dict[str, NDArray[np.float64]]
         return {plane: found[name] for plane, name in zip(PLANES, found.files, strict=True)}
 
 
-def measure(study: Study, method: str, model: str) -> dict[str, Any]:
+def measure(study: Study, method: Method, model: str) -> dict[str, Any]:
     """Draw what is missing and judge everything of a model."""
     recipe = draw(study, method, model)
     judged: dict[tuple[str, int], dict[str, float]] = {}
@@ -124,7 +119,7 @@ def measure(study: Study, method: str, model: str) -> dict[str, Any]:
         for seed in study.seeds:
             made = study.volume(method, case, seed)
             judged[case, seed] = flat(judge(Pair(case, made.name, study.scan(case), made, study.labels(case))))
-            print(f"{method}, {case}, seed {seed}: MS-SSIM {judged[case, seed]['ms_ssim']:.4f}", flush=True)
+            print(f"{method.name}, {case}, seed {seed}: MS-SSIM {judged[case, seed]['ms_ssim']:.4f}", flush=True)
     folder = find_bundle(model)
     return {
         "model": recipe.plan.name,
@@ -135,11 +130,12 @@ def measure(study: Study, method: str, model: str) -> dict[str, Any]:
         "volumes": {f"{case}-seed{seed}": found for (case, seed), found in judged.items()},
         "patients": by_patient(judged),
         "mean": over_patients(judged),
+        "interval": intervals(judged),
         "frechet": _distances(study, method),
     }
 
 
-def _distances(study: Study, method: str) -> dict[str, Figure]:
+def _distances(study: Study, method: Method) -> dict[str, Figure]:
     """Fréchet distance between all slices of the scans and of the volumes of a seed, over the seeds."""
     store = study.out / "features"
     real = [features_by_plane(study.scan(case), store) for case in study.cases]
@@ -159,22 +155,22 @@ def coding(study: Study, model: str) -> dict[str, Any]:
     return {**mean_of(patients), "patients": patients}
 
 
-def draw_planes(study: Study, methods: Sequence[str], table: LabelTable, cases: Sequence[str]) -> None:
+def draw_planes(study: Study, shown: Sequence[Method], table: LabelTable, cases: Sequence[str]) -> None:
     """Draw the scan and, below it, the first seed's volume of every method: the same planes, the same grey scale."""
     for case in cases:
         labels = read_label_map(study.labels(case), table)
-        made = {method: read_volume(study.volume(method, case, study.seeds[0])) for method in methods}
+        made = {method.name: read_volume(study.volume(method, case, study.seeds[0])) for method in shown}
         rows = [Row(read_volume(study.scan(case)), "scan", labels)]
-        rows += [Row(volume, method, labels) for method, volume in made.items()]
+        rows += [Row(volume, name, labels) for name, volume in made.items()]
         out = study.out / "pictures" / f"{case}.png"
         out.parent.mkdir(parents=True, exist_ok=True)
         planes_in_rows(rows, out)
         print(f"drew {out}", flush=True)
 
 
-def run(study: Study, model: str, baseline: str | None, timed: bool) -> dict[str, Any]:
-    """All results, as ``quality.json`` holds them."""
-    methods = {OURS: model, **({BASELINE: baseline} if baseline else {})}
+def run(study: Study, rows: Sequence[Method], model: str, baseline: str | None, timed: bool) -> dict[str, Any]:
+    """All results of the methods, as ``quality.json`` holds them."""
+    models = {OURS: model, **({BASELINE: baseline} if baseline else {})}
     results: dict[str, Any] = {
         "machine": machine(),
         "dataset": study.data.resolve().name,
@@ -182,7 +178,8 @@ def run(study: Study, model: str, baseline: str | None, timed: bool) -> dict[str
         "seeds": list(study.seeds),
         "position": POSITION,
         "frechet_extractor": EfficientNetFeatures.title,
-        "methods": {method: measure(study, method, folder) for method, folder in methods.items()},
+        "protocol": f"{PROTOCOL} {INSIDE}",
+        "methods": {row.name: measure(study, row, models[row.base]) for row in rows},
         "vae": coding(study, model),
     }
     if timed:
@@ -202,14 +199,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cases", nargs="+", help="these test patients only")
     parser.add_argument("--solver", help="the model's own by default")
     parser.add_argument("--steps", type=int, help="denoising steps; the model's own by default")
+    parser.add_argument(
+        "--anatomy", nargs="+", choices=REGIMES, default=[], help="where anatomy labels come from, a row for each"
+    )
     parser.add_argument("--time", action="store_true", help="time and memory, too: needs an idle machine")
     parser.add_argument("--pictures", nargs="+", default=[], metavar="CASE", help="patients to draw planes of")
     parser.add_argument("--write-docs", type=Path, metavar="PAGE", help="Markdown page whose Quality is replaced")
     options = parser.parse_args(arguments)
     try:
         study = _study(options)
-        results = run(study, options.model, options.baseline, options.time)
-        draw_planes(study, list(results["methods"]), read_plan(find_bundle(options.model)).labels, options.pictures)
+        rows = methods([OURS, *([BASELINE] if options.baseline else [])], options.anatomy)
+        results = run(study, rows, options.model, options.baseline, options.time)
+        draw_planes(study, rows, read_plan(find_bundle(options.model)).labels, options.pictures)
     except InputError as error:
         sys.exit(f"benchmarks.quality: {error}")
     text = describe(results)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from napari_gem3d.evaluation.figures import Figure, table
+from benchmarks.regimes import REGIMES_TOLD, comparisons
+from napari_gem3d.evaluation.figures import Figure, Interval, table
 from napari_gem3d.evaluation.frechet import PLANES
 
-OURS, BASELINE = "GEM-3D", "Make-A-Volume"
 # Digits that are shown of each figure.
-_DIGITS = {"ms_ssim": 3, "psnr": 1}
-_TITLES = {"ms_ssim": "MS-SSIM", "psnr": "PSNR dB"}
+_DIGITS = {"ms_ssim": 3, "ms_ssim_max": 3, "ssim_brain": 3, "psnr": 1}
+_TITLES = {
+    "ms_ssim": "MS-SSIM",
+    "ms_ssim_max": "MS-SSIM, by maximum",
+    "ssim_brain": "SSIM inside",
+    "psnr": "PSNR dB",
+    "csf_dice": "Dice of fluid",
+    "lesion_corr": "lesion, correlation",
+}
 
 
 def flat(judged: Mapping[str, Any]) -> dict[str, float]:
@@ -37,6 +44,14 @@ def over_patients(volumes: Mapping[tuple[str, int], Mapping[str, float]]) -> dic
     """
     seeds = sorted({seed for _, seed in volumes})
     return _over_seeds([_mean([figures for (_, s), figures in volumes.items() if s == seed]) for seed in seeds])
+
+
+def intervals(volumes: Mapping[tuple[str, int], Mapping[str, float]]) -> dict[str, Interval]:
+    """The 95 % bootstrap interval over patients of every figure that two patients or more have."""
+    patients = list(by_patient(volumes).values())
+    names = sorted({name for figures in patients for name in figures})
+    found = {name: Interval.of([figures[name].mean for figures in patients if name in figures]) for name in names}
+    return {name: interval for name, interval in found.items() if interval is not None}
 
 
 def _mean(entries: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -80,34 +95,43 @@ class Target:
 
 
 def targets(results: Mapping[str, Any]) -> list[Target]:
-    """What issue 5 wants shown, in the order in which it says it."""
+    """What issue 5 wants shown, in the order in which it says it; of every regime."""
     methods, vae, taken = results["methods"], results.get("vae") or {}, results.get("time") or {}
-    mean, frechet = methods[OURS]["mean"], methods[OURS]["frechet"]
-    other = methods.get(BASELINE)
     found = [
         _target("VAE: PSNR, dB", vae.get("psnr"), low=32, digits=2),
         _target("VAE: sharpness", vae.get("sharpness"), low=0.9, high=1.05),
-        _target("MS-SSIM", mean["ms_ssim"].mean, low=0.80),
-        _target(
-            "MS-SSIM above the baseline's by",
-            mean["ms_ssim"].mean - other["mean"]["ms_ssim"].mean if other else None,
-            low=0.04,
-        ),
-        _target("step_axial", mean["step_axial"].mean, low=0.85, high=1.15),
-        _target("sharpness", mean["sharpness"].mean, low=0.8),
     ]
-    found += [_target(name, mean[name].mean, low=0.85, high=1.15) for name in _contrast(mean)]
-    for plane in ("coronal", "sagittal"):
-        ratio = frechet[plane].mean / other["frechet"][plane].mean if other else None
-        found.append(_target(f"Fréchet distance, {plane}, over the baseline's", ratio, high=0.5))
+    compared = comparisons(methods)
+    for last, (ours, other) in compared.items():
+        found += _targets_of(methods[ours], methods[other] if other else None, last)
     peak = taken.get("peak_mb")
+    size = max(methods[ours]["bundle_mb"] for ours, _ in compared.values())
     return [
         *found,
         _target("140 slices, s", taken.get("seconds"), high=30, digits=1),
         _target("first slices after pressing Generate, s", taken.get("first"), high=2, digits=1),
         _target("peak memory, GB", None if peak is None else peak / 1e3, high=2, digits=2),
-        _target("bundle, MB", methods[OURS]["bundle_mb"], high=40, digits=1),
+        _target("bundle, MB", size, high=40, digits=1),
     ]
+
+
+def _targets_of(ours: Mapping[str, Any], other: Mapping[str, Any] | None, last: str) -> list[Target]:
+    """Those of one regime, whose names end as its methods' do."""
+    mean, frechet = ours["mean"], ours["frechet"]
+    # The issue's figures were of padded slices. Those by maximum are as high (fifth version: 0.819 and 0.812).
+    alike = mean["ms_ssim_max"].mean
+    above = alike - other["mean"]["ms_ssim_max"].mean if other else None
+    found = [
+        _target(f"MS-SSIM, by maximum{last}", alike, low=0.80),
+        _target(f"MS-SSIM, by maximum, above the baseline's by{last}", above, low=0.04),
+        _target(f"step_axial{last}", mean["step_axial"].mean, low=0.85, high=1.15),
+        _target(f"sharpness{last}", mean["sharpness"].mean, low=0.8),
+    ]
+    found += [_target(f"{name}{last}", mean[name].mean, low=0.85, high=1.15) for name in _contrast(mean)]
+    for plane in ("coronal", "sagittal"):
+        ratio = frechet[plane].mean / other["frechet"][plane].mean if other else None
+        found.append(_target(f"Fréchet distance, {plane}, over the baseline's{last}", ratio, high=0.5))
+    return found
 
 
 def _target(
@@ -134,7 +158,8 @@ def describe(results: Mapping[str, Any]) -> str:
     lines = [
         f"{count} test patient{'s' if count > 1 else ''} of {results['dataset']}, seeds {seeds}, the patient's own "
         f"slice at position {results['position']:g}; {drawn}. Mean over patients ± standard deviation over seeds. "
-        "Steps, sharpness and contrast (by label) are synthetic / real: 1 is right.",
+        f"Steps, sharpness and contrast (by label) are synthetic / real: 1 is right. {results['protocol']}"
+        f"{_interval_told(count)}{_regimes_told(methods)}",
         "",
         "Likeness to the patient (Table 2 of the paper has MS-SSIM and LPIPS):",
         "",
@@ -161,23 +186,43 @@ def describe(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _interval_told(patients: int) -> str:
+    return "" if patients < 2 else f" In brackets: 95 % interval over the {patients} patients (percentile bootstrap)."
+
+
+def _regimes_told(methods: Iterable[str]) -> str:
+    return f" {REGIMES_TOLD}" if any(last for last in comparisons(methods)) else ""
+
+
 def fidelity_table(methods: Mapping[str, Mapping[str, Any]]) -> str:
     """Likeness to the patient, a method a row: Table 2 of the paper with the figures that it leaves out."""
     names = _columns([found["mean"] for found in methods.values()])
-    rows = [[method, *_cells(found["mean"], names)] for method, found in methods.items()]
-    if OURS in methods and BASELINE in methods:
-        ours, other = methods[OURS]["mean"], methods[BASELINE]["mean"]
-        rows.append(["difference", *_both(ours, other, names, lambda name, a, b: f"{a - b:+.{_digits(name)}f}")])
+    rows = [[method, *_cells(found["mean"], names, found.get("interval"))] for method, found in methods.items()]
+    for last, (ours, other) in comparisons(methods).items():
+        if other:
+            rows.append([f"difference{last}", *(_difference(methods[ours], methods[other], name) for name in names)])
     return table(["method", *map(_title, names)], rows)
 
 
 def distance_table(methods: Mapping[str, Mapping[str, Any]]) -> str:
     """Fréchet distances by plane, a method a row, as Table 1 of the paper."""
     rows = [[method, *(found["frechet"][plane].text(0) for plane in PLANES)] for method, found in methods.items()]
-    if OURS in methods and BASELINE in methods:
-        ours, other = methods[OURS]["frechet"], methods[BASELINE]["frechet"]
-        rows.append(["ratio", *_both(ours, other, list(PLANES), lambda _, a, b: f"{a / b:.2f}")])
+    for last, names in comparisons(methods).items():
+        ours, other = (methods[name]["frechet"] if name else None for name in names)
+        if ours and other:
+            rows.append([f"ratio{last}", *(f"{ours[plane].mean / other[plane].mean:.2f}" for plane in PLANES)])
     return table(["method", *PLANES], rows)
+
+
+def _difference(ours: Mapping[str, Any], other: Mapping[str, Any], name: str) -> str:
+    """Of a figure's means, and the interval of the difference patient by patient."""
+    if name not in ours["mean"] or name not in other["mean"]:
+        return ""
+    pairs = [(ours["patients"][p], other["patients"][p]) for p in ours["patients"] if p in other["patients"]]
+    interval = Interval.of([a[name].mean - b[name].mean for a, b in pairs if name in a and name in b])
+    digits = _digits(name)
+    told = f"{ours['mean'][name].mean - other['mean'][name].mean:+.{digits}f}"
+    return told if interval is None else f"{told} {interval.text(digits, sign=True)}"
 
 
 def patient_table(found: Mapping[str, Any]) -> str:
@@ -192,22 +237,22 @@ def target_table(wanted: Sequence[Target]) -> str:
     return table(["figure", "wanted", "measured", "holds"], [target.row for target in wanted])
 
 
-def _both(
-    ours: Mapping[str, Figure],
-    other: Mapping[str, Figure],
-    names: Sequence[str],
-    text: Callable[[str, float, float], str],
-) -> list[str]:
-    return [text(n, ours[n].mean, other[n].mean) if n in ours and n in other else "" for n in names]
-
-
 def _columns(entries: Sequence[Mapping[str, Figure]]) -> list[str]:
-    first = ["ms_ssim", "psnr", *(f"step_{plane}" for plane in PLANES), "sharpness"]
-    return first + _contrast(name for entry in entries for name in entry)
+    """The figures that there are, in the order of tables."""
+    first = ["ms_ssim", "ms_ssim_max", "ssim_brain", "psnr", "csf_dice", *(f"step_{plane}" for plane in PLANES)]
+    every = {name for entry in entries for name in entry}
+    return [name for name in (*first, "sharpness", "lesion_corr") if name in every] + _contrast(every)
 
 
-def _cells(figures: Mapping[str, Figure], names: Sequence[str]) -> list[str]:
-    return [figures[name].text(_digits(name)) if name in figures else "" for name in names]
+def _cells(
+    figures: Mapping[str, Figure], names: Sequence[str], intervals: Mapping[str, Interval] | None = None
+) -> list[str]:
+    found = []
+    for name in names:
+        told = figures[name].text(_digits(name)) if name in figures else ""
+        between = (intervals or {}).get(name)
+        found.append(f"{told} {between.text(_digits(name))}" if between else told)
+    return found
 
 
 def _digits(name: str) -> int:

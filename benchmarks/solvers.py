@@ -27,6 +27,7 @@ from napari_gem3d.evaluation.figures import table
 from napari_gem3d.evaluation.frame import in_real_units
 from napari_gem3d.evaluation.frechet import PLANES, frechet_distance, slice_features
 from napari_gem3d.evaluation.pairs import upright
+from napari_gem3d.evaluation.protocol import PROTOCOL
 from napari_gem3d.evaluation.similarity import ms_ssim
 from napari_gem3d.io import read_volume
 from napari_gem3d.sampling.recipe import make_recipe
@@ -91,7 +92,12 @@ def judge(data: Path, volumes: Path, setting: Setting) -> dict[str, Any]:
         similar.append(ms_ssim(real, drawn))
         made.append(in_real_units(real, drawn)[1])
     distances = {plane: frechet_distance(_real_features(data, plane), slice_features(made, plane)) for plane in PLANES}
-    return {"ms_ssim": float(np.mean(similar)), "patients": len(similar), "frechet": distances}
+    return {
+        "ms_ssim": float(np.mean(similar)),
+        "protocol": PROTOCOL,
+        "patients": len(similar),
+        "frechet": distances,
+    }
 
 
 @cache
@@ -124,7 +130,7 @@ def describe(results: dict[str, dict[str, Any]]) -> str:
         [
             f"Means over {patients} test patients, which are few: the Fréchet distance (features of "
             "EfficientNet-Lite0, not FID) has meaning only within this table, where smaller is nearer to the "
-            "patients' own slices.",
+            f"patients' own slices. {PROTOCOL}",
             "",
             table(["solver", "steps", "MS-SSIM", *(f"Fréchet, {plane}" for plane in PLANES)], rows),
             "",
@@ -148,6 +154,14 @@ def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
     draw_panels(panels, path)
 
 
+def _kept(out: Path | None) -> dict[str, dict[str, Any]]:
+    """The results that a file holds; those measured in another way are left out, as they do not compare."""
+    if out is None or not out.exists():
+        return {}
+    found: dict[str, dict[str, Any]] = json.loads(out.read_text(encoding="utf-8"))
+    return {name: entry for name, entry in found.items() if entry.get("protocol") == PROTOCOL}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the volumes that are asked for, judge all that are there, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -156,16 +170,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--generate", nargs="*", default=[], metavar="SOLVER-STEPS-ETA", help="settings to make first")
     parser.add_argument("--model", default="brain-flair", help="bundled model or folder of one, to generate with")
     parser.add_argument(
-        "--out", type=Path, help="JSON file of the results; settings that it holds are not judged again"
+        "--out",
+        type=Path,
+        help="JSON file of the results; settings that it holds are not judged again, unless by another protocol",
     )
     parser.add_argument("--plot", type=Path, help="PNG to draw")
     parser.add_argument("--write-docs", type=Path, metavar="PAGE", help="Markdown page to put the results into")
     options = parser.parse_args(arguments)
     for name in options.generate:
         generate(options.data, options.volumes, Setting.of(name), options.model)
-    results: dict[str, dict[str, Any]] = {}
-    if options.out and options.out.exists():
-        results = json.loads(options.out.read_text(encoding="utf-8"))
+    results = _kept(options.out)
     for setting in complete(options.data, options.volumes):
         if setting.folder not in results:
             results[setting.folder] = judge(options.data, options.volumes, setting)

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     target, donor = (sample_patients()[name] for name in (TARGET, DONOR))
     # Copies, for people to look at; the recipe names them, and can be replayed wherever the folder goes.
     labels, informed, own = (_copied(path, options.out) for path in (target.labels, donor.image, target.image))
-    recipe = make_recipe(labels, informed, position=POSITION, seed=options.seed)
+    recipe = make_recipe(labels, informed, body=own, position=POSITION, seed=options.seed)
     print(
         f"Drawing the tumour of {target.title} ({target.about}; {labels}) in the contrast of {donor.title} "
         f"(slice {recipe.informed_slice} of {informed}). Both are synthetic, nobody's scans."

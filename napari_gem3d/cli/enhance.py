@@ -50,6 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="vary label maps: brain (the lesion is moved), abdomen (everything is turned) or none (default)",
     )
     what.add_argument(
+        "--bend-anatomy",
+        type=float,
+        default=3.0,
+        dest="bend_mm",
+        metavar="MM",
+        help="bend anatomy that is found in scans, and body and lesions with it, by a random smooth displacement of "
+        "this root mean square, for models that know anatomy labels; 0 for none (default: 3)",
+    )
+    what.add_argument(
         "--edit",
         type=int,
         nargs="?",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from napari_gem3d.anatomy import AnatomySource
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.store import find_bundle, hash_bundle, read_plan
 from napari_gem3d.cohorts.layout import (
@@ -22,6 +23,7 @@ from napari_gem3d.cohorts.layout import (
 )
 from napari_gem3d.cohorts.outcome import Outcome
 from napari_gem3d.cohorts.runner import RETRIES, run_tasks
+from napari_gem3d.cohorts.target import check_bend
 from napari_gem3d.cohorts.variants import GENERATED, OTHERS, Augment, How, list_variants
 from napari_gem3d.cohorts.volumes import make_variant
 from napari_gem3d.errors import InputError
@@ -76,6 +78,7 @@ def enhance(
     informed: Path | str = OTHERS,
     position: float | Literal["random"] = 0.5,
     augment: Augment = "none",
+    bend_mm: float = 3.0,
     edit: int = 0,
     include_real: bool = False,
     split: Literal["Tr", "Ts"] = "Tr",
@@ -84,6 +87,7 @@ def enhance(
     steps: int | None = None,
     solver: str | None = None,
     eta: float = 0.0,
+    anatomy: AnatomySource = "scan",
     device: str = "auto",
     precision: str = "auto",
     threads: int = 1,
@@ -117,6 +121,10 @@ def enhance(
         Of the informed slice in its body, 0 lowest to 1 highest, or "random".
     augment
         How label maps vary (MA): "brain" moves the lesion, "abdomen" turns everything, "none".
+    bend_mm
+        Of a model that knows anatomy labels, which are found in the scans: variants are drawn on anatomy that is bent
+        by a random smooth displacement of this root mean square, 0 (not at all) to 20 mm; body, tissue and lesions
+        together, after `augment`. Other models and edits do not look at it.
     edit
         So many edits of each real scan as well, CASE-e1 and so on: the lesion moved by the policy "brain", the rest
         of the scan as it is. Cases without lesion are left out.
@@ -126,7 +134,7 @@ def enhance(
         "Tr", or "Ts" for ``imagesTs`` and ``labelsTs``.
     channel
         Which channel of the images.
-    model, steps, solver, eta, device, precision
+    model, steps, solver, eta, anatomy, device, precision
         As for `make_recipe`.
     threads
         Of the processor for a volume. It changes how sums are rounded, so it is a setting and not the number of cores:
@@ -151,9 +159,9 @@ def enhance(
         raise InputError(f"{threads} threads are not possible; choose 1 or more.")
     there = "cpu" if scheduler is not None else device  # a scheduler's workers have devices that this machine lacks
     choose_seed(seed)
-    drawing_settings(plan, solver, steps, eta, seed, there, precision)
+    check_bend(bend_mm)
+    drawing_settings(plan, solver, steps, eta, seed, there, precision, anatomy=anatomy)
     read = read_dataset(dataset, DataSettings(channel=channel), split)
-    labels = dict(read.labels) or {label.name: label.value for label in plan.labels if label.meaning != "body"}
     settings: dict[str, Any] = {
         "dataset": relative(dataset.absolute(), layout.root),
         "split": split,
@@ -165,19 +173,21 @@ def enhance(
         "informed": str(informed) if informed in (OTHERS, GENERATED) else relative(Path(informed), layout.root),
         "position": position,
         "augment": augment,
+        "bend_mm": bend_mm,
         "model": plan.name,
         "model_sha256": hash_bundle(find_bundle(model)),
         "solver": solver,
         "steps": steps,
         "eta": eta,
+        "anatomy": anatomy,
         "device": device,
         "precision": precision,
         "threads": threads,
-        "labels": labels,
+        "labels": labels_of(read, plan),
     }
     take_place(layout, read, settings)
-    same = ("solver", "steps", "eta", "device", "precision", "position", "augment", "threads", "labels")
-    shared = {name: settings[name] for name in same}
+    same = ("solver", "steps", "eta", "anatomy", "device", "precision", "position", "augment", "bend_mm", "threads")
+    shared = {name: settings[name] for name in (*same, "labels")}
     how = How(of_all(model), **shared, ignore=read.ignore, digest=digest_of(settings))
     tasks = list_variants(
         read.cases,
@@ -217,6 +227,13 @@ def _check(
     if informed != OTHERS and not is_pool(Path(informed)):
         raise InputError(f"{informed} is no folder of scans; give one, or '{OTHERS}', or '{GENERATED}'.")
     return "IC"
+
+
+def labels_of(dataset: Dataset, plan: Plan) -> dict[str, int]:
+    """Values by name that a dataset made of this one may hold: its own, else the lesions and organs of the plan."""
+    return dict(dataset.labels) or {
+        label.name: label.value for label in plan.labels if label.meaning not in ("body", "tissue")
+    }
 
 
 def of_all(model: Path | str) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from napari_gem3d import __version__
+from napari_gem3d.anatomy import AnatomySource
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.store import find_bundle, hash_bundle, read_plan
-from napari_gem3d.cohorts.enhance import Cohort, describe, digest_of, of_all, take_place
+from napari_gem3d.cohorts.enhance import Cohort, describe, digest_of, labels_of, of_all, take_place
 from napari_gem3d.cohorts.harmonise_measure import Measure, Measurement, measure, read_measurement
 from napari_gem3d.cohorts.harmonise_sources import find_sources
 from napari_gem3d.cohorts.harmonise_spread import spreads, summary
@@ -91,6 +92,7 @@ def harmonise(
     steps: int | None = None,
     solver: str | None = None,
     eta: float = 0.0,
+    anatomy: AnatomySource = "scan",
     device: str = "auto",
     precision: str = "auto",
     threads: int = 1,
@@ -124,7 +126,7 @@ def harmonise(
         Which channel of the images.
     seed
         0 … 2³² − 1; seeds of volumes are functions of it and their names.
-    model, steps, solver, eta, device, precision
+    model, steps, solver, eta, anatomy, device, precision
         As for `make_recipe`; the model must look at an informed slice.
     threads, workers, scheduler, retries, say
         As for `enhance`.
@@ -150,7 +152,7 @@ def harmonise(
         raise InputError(f"{threads} threads are not possible; choose 1 or more.")
     there = "cpu" if scheduler is not None else device  # a scheduler's workers have devices that this machine lacks
     choose_seed(seed)
-    drawing_settings(plan, solver, steps, eta, seed, there, precision)
+    drawing_settings(plan, solver, steps, eta, seed, there, precision, anatomy=anatomy)
     read = read_dataset(dataset, DataSettings(channel=channel), split)
     origins = find_sources(
         [case.name for case in read.cases], None if sources is None else Path(sources), source_pattern
@@ -171,13 +173,14 @@ def harmonise(
         "solver": solver,
         "steps": steps,
         "eta": eta,
+        "anatomy": anatomy,
         "device": device,
         "precision": precision,
         "threads": threads,
-        "labels": dict(read.labels) or {label.name: label.value for label in plan.labels if label.meaning != "body"},
+        "labels": labels_of(read, plan),
     }
     take_place(layout, read, settings)
-    same = ("solver", "steps", "eta", "device", "precision", "position", "threads", "labels")
+    same = ("solver", "steps", "eta", "anatomy", "device", "precision", "position", "threads", "labels")
     how = How(of_all(model), **{name: settings[name] for name in same}, ignore=read.ignore, digest=digest_of(settings))
     who: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "device": device}
     running = {**who, "retries": retries, "say": say}

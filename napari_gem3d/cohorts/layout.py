@@ -44,7 +44,8 @@ class Record(Strict):
     seed
         Of the volume.
     operations
-        What was done to the label map, as `transform_mask` takes it; none if it is the case's own.
+        What was done to the label map, as `transform_mask` takes it; none if it is the case's own. "elastic" is the
+        bending of the whole map, its anatomy and body included.
     notes
         What people should know of it, in sentences.
     model, model_sha256

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_gem3d.anatomy import AnatomySource
 from napari_gem3d.cohorts.layout import Kind
 from napari_gem3d.sampling.donors import patient, scans_of
 from napari_gem3d.training.data.dataset import CasePaths
@@ -35,6 +36,10 @@ class How:
         Of the informed slice in its scan, 0 to 1, or "random".
     augment
         The policy by which label maps vary.
+    anatomy
+        Where labels of anatomy come from, as `make_recipe` takes it.
+    bend_mm
+        By how much anatomy from scans is bent, root mean square of the displacement; edits are not bent.
     threads
         Of the processor for one volume: sums that are split otherwise are rounded otherwise.
     labels
@@ -53,6 +58,8 @@ class How:
     precision: str = "auto"
     position: float | Literal["random"] = 0.5
     augment: Augment = "none"
+    anatomy: AnatomySource = "scan"
+    bend_mm: float = 0.0
     threads: int = 1
     labels: Mapping[str, int] = field(default_factory=dict)
     ignore: int | None = None
@@ -60,7 +67,7 @@ class How:
 
     def drawing(self, seed: int) -> dict[str, Any]:
         """Arguments that `make_recipe` and `make_edit_recipe` share."""
-        names = ("model", "solver", "steps", "eta", "device", "precision")
+        names = ("model", "solver", "steps", "eta", "anatomy", "device", "precision")
         return {**{name: getattr(self, name) for name in names}, "seed": seed}
 
 

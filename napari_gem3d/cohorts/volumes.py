@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from napari_gem3d.bundle import ModelBundle, load_bundle
@@ -17,21 +16,16 @@ from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.preprocessing import fit_intensities
 from napari_gem3d.bundle.store import find_bundle, read_plan
 from napari_gem3d.cohorts.layout import ENDING, Layout, Record, relative
-from napari_gem3d.cohorts.outcome import LeftOut
-from napari_gem3d.cohorts.variants import How, Variant
+from napari_gem3d.cohorts.target import Target, dataset_labels, make_target
+from napari_gem3d.cohorts.variants import Variant
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
 from napari_gem3d.io import read_label_map, read_volume, replacing, sha256, write_volume
-from napari_gem3d.labels import LabelMap
-from napari_gem3d.masks import augment_mask
 from napari_gem3d.sampling.edit_recipe import make_edit_recipe
 from napari_gem3d.sampling.inputs import check_modality
 from napari_gem3d.sampling.recipe import GENERATED, Recipe, make_recipe
 from napari_gem3d.sampling.references import InputFile
 from napari_gem3d.sampling.results import run_recipe
-
-# The policy sometimes draws nothing. An edit without a change is none, so it is drawn again, so often.
-_DRAWS = 20
 
 
 def make_variant(variant: Variant) -> Literal["made", "there"]:
@@ -97,7 +91,7 @@ def _copy(variant: Variant, layout: Layout) -> Record:
             shutil.copyfile(variant.image, temporary)
     else:
         write_volume(scan, image, description=None if "synthetic" in scan.meta else "")
-    write_volume(_of_dataset(labels, variant.how, None), out)
+    write_volume(dataset_labels(labels, variant.how), out)
     return Record(
         name=variant.name,
         kind="real",
@@ -112,13 +106,13 @@ def _copy(variant: Variant, layout: Layout) -> Record:
 
 def _generate(variant: Variant, layout: Layout) -> Record:
     plan = read_plan(find_bundle(variant.how.model))
-    labels, operations, notes = _target(variant, plan)
+    target = make_target(variant, plan)
     mask, image = layout.masks / f"{variant.name}{ENDING}", layout.image(variant.name)
     out = layout.labels / f"{variant.name}{ENDING}"
     # nnU-Net's label map is checked before the work is done, but written after it: no label map without scan.
-    named = _of_dataset(labels, variant.how, plan)
-    write_volume(labels, mask)
-    recipe, donor, more = _recipe(variant, plan, mask)
+    named = dataset_labels(target.labels, variant.how, plan, target.found)
+    write_volume(target.labels, mask)
+    recipe, donor, more = _recipe(variant, plan, target, mask)
     recipe = _from_folder(recipe, image.parent)
     bundle = _loaded(variant.how.model, recipe.model.sha256)
     run_recipe(recipe, image, beside=image.parent, bundle=bundle)
@@ -133,8 +127,8 @@ def _generate(variant: Variant, layout: Layout) -> Record:
         case=variant.case,
         donor=donor,
         seed=recipe.seed,
-        operations=tuple(operations),
-        notes=(*notes, *more),
+        operations=target.operations,
+        notes=(*target.notes, *more),
         model=plan.name,
         model_sha256=recipe.model.sha256,
         image_sha256=sha256(image),
@@ -144,50 +138,9 @@ def _generate(variant: Variant, layout: Layout) -> Record:
     )
 
 
-def _target(variant: Variant, plan: Plan) -> tuple[LabelMap, list[dict[str, Any]], list[str]]:
-    """The label map that is drawn, what was done to make it, and what people should know of it."""
-    how = variant.how
-    labels = read_label_map(variant.labels, plan.labels)
-    labels = labels.with_voxels(labels.voxels.astype(np.uint8))
-    if variant.kind == "edit":
-        scan = read_volume(variant.image)
-        labels = labels.aligned_to(scan.grid)
-        if not np.isin(labels.voxels, [label.value for label in plan.labels.lesions]).any():
-            raise LeftOut("The case has no lesion to change.")
-        rng = np.random.default_rng(variant.mask_seed)
-        for _ in range(_DRAWS):
-            result = augment_mask(labels, "brain", seed=rng, body=scan)
-            if result.changed.any():
-                break
-        else:
-            raise LeftOut(f"{_DRAWS} draws left the lesion as it is, most likely for want of room in the body.")
-    elif how.augment == "none":
-        return labels, [], []
-    else:
-        result = augment_mask(labels, how.augment, seed=variant.mask_seed, body=read_volume(variant.image))
-    operations: list[dict[str, Any]] = result.record()["operations"]
-    return result.labels, operations, list(result.notes)
-
-
-def _of_dataset(labels: LabelMap, how: How, plan: Plan | None) -> LabelMap:
-    """A label map with the dataset's own labels, without the body; InputError for a value that it does not name."""
-    voxels = labels.voxels
-    known = {0, *how.labels.values(), *({how.ignore} if how.ignore is not None else ())}
-    body = plan.labels.body if plan is not None else None
-    if body is not None and body.value not in known:
-        voxels = np.where(voxels == body.value, 0, voxels)
-    unknown = sorted(set(np.unique(voxels).tolist()) - known)
-    if unknown:
-        raise InputError(
-            f"{labels.source or 'The label map'} holds the value {unknown[0]}, which dataset.json does not name; add "
-            "it there or relabel the map."
-        )
-    return LabelMap(voxels.astype(np.uint8), labels.affine, meta=labels.meta)
-
-
-def _recipe(variant: Variant, plan: Plan, mask: Path) -> tuple[Recipe, str | None, list[str]]:
+def _recipe(variant: Variant, plan: Plan, target: Target, mask: Path) -> tuple[Recipe, str | None, list[str]]:
     """The recipe, the name of the donor if there is one, and notes."""
-    drawing = variant.how.drawing(variant.seed)
+    drawing = {**variant.how.drawing(variant.seed), "anatomy": target.anatomy}
     if variant.kind == "edit":
         return make_edit_recipe(variant.image, variant.labels, mask, **drawing), None, []
     drawing |= {"body": variant.image, "position": variant.how.position}

@@ -40,7 +40,7 @@ class Interval(NamedTuple):
         if len(values) < 2:
             return None
         rng = np.random.default_rng(0)
-        found = stats.bootstrap((values,), np.mean, n_resamples=_RESAMPLES, method="percentile", rng=rng)
+        found = stats.bootstrap((values,), np.mean, n_resamples=_RESAMPLES, method="percentile", random_state=rng)
         return cls(float(found.confidence_interval.low), float(found.confidence_interval.high))
 
     def text(self, digits: int = 2, sign: bool = False) -> str:

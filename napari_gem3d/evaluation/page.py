@@ -138,8 +138,8 @@ def _contrast(report: Mapping[str, Any]) -> str:
         rows.append([label, str(len(found)), *(number(value, 1 if units else 3) for value in means), ratio])
     caption = (
         f"{pairs_of(report)}; means over pairs of the label's voxels, in {units or 'shares of the real range'}. The "
-        "ratio is synthetic / real in the real range, from the background (air for CT) to its 99.5th percentile; mean ± "
-        "standard deviation between cases."
+        "ratio is synthetic / real in the real range, from the background (air for CT) to its 99.5th percentile; mean "
+        "± standard deviation between cases."
     )
     head = ["label", "n", *_CONTRAST.values(), "ratio"]
     return _plotted(plots.contrast_plot(report)) + table(head, rows, caption)

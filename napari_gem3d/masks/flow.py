@@ -30,9 +30,11 @@ _GAP = 3.0
 _LARGEST_SHARE = 0.6
 # At least this share of the rim must move as asked, to this tolerance.
 _LEAST_RIM, _TOLERANCE = 0.25, 0.1
-# The speed is adjusted at up to so many points of the rim, in so many rounds, each spread over this share of the radius
-# and all together by no more than this factor.
-_POINTS, _ROUNDS, _SPREAD, _LARGEST_GAIN = 4000, 6, 1 / 5, 3.0
+# The speed is adjusted at up to so many points of the rim, in so many rounds, each spread over that share of the
+# radius.
+_POINTS, _ROUNDS, _SPREAD = 4000, 6, 1 / 4
+# By how much it is adjusted at most: everywhere together, and here more than there.
+_LARGEST_GAIN, _UNEVEN = 4.0, 2.0
 # Steps of the classical Runge-Kutta method along the flow.
 _STEPS = 2
 
@@ -98,20 +100,20 @@ class LesionFlow:
         Raises
         ------
         InputError
-            If it is less than a quarter of the rim.
+            If the lesion is too thin or too near the body's surface, or less than a quarter of the rim moves as asked.
         """
         self._check(mm)
         edge = self.lattice.spacing[0]
         start = self.outflow * (mm / edge * _falling(self.depth, mm))
         far = _falling(self.rim_depth, mm) >= 1 - _TOLERANCE
         spread = _Spread.over(self.rim[:, far], self.lattice.shape, _SPREAD * self.radius / edge)
-        gain = np.zeros(self.lattice.shape, np.float32)
-        velocity = start
+        velocity, whole, local = start, 0.0, np.zeros(self.lattice.shape, np.float32)
         for _ in range(_ROUNDS):
-            moved = self._moved(velocity)[far]
-            gain += spread(np.log(mm / np.maximum(moved, 0.1 * mm)))
-            np.clip(gain, -np.log(_LARGEST_GAIN), np.log(_LARGEST_GAIN), out=gain)
-            velocity = start * np.exp(gain)
+            missing = np.log(mm / np.maximum(self._moved(velocity)[far], 0.1 * mm))
+            common = float(np.median(missing))
+            whole = min(whole + common, np.log(_LARGEST_GAIN))
+            local = np.clip(local + spread(missing - common), -np.log(_UNEVEN), np.log(_UNEVEN))
+            velocity = start * np.exp(local + np.float32(whole))
         error = np.abs(self._moved(velocity) / mm - 1)
         reached = float((error <= _TOLERANCE).mean())
         if reached < _LEAST_RIM:
@@ -173,11 +175,10 @@ class _Spread:
         return cls(cells, ndimage.gaussian_filter(count, sigma, truncate=3), sigma)
 
     def __call__(self, values: NDArray[np.floating]) -> Floats:
-        total = np.bincount(self.cells, values - values.mean(), self.weight.size).reshape(self.weight.shape)
+        total = np.bincount(self.cells, values, self.weight.size).reshape(self.weight.shape).astype(np.float32)
+        # Nothing far from all points.
         far = self.weight.max() / 1000
-        # Far from all points the mean of all.
-        smooth = ndimage.gaussian_filter(total.astype(np.float32), self.sigma, truncate=3) / (self.weight + far)
-        return smooth + np.float32(values.mean())
+        return ndimage.gaussian_filter(total, self.sigma, truncate=3) / (self.weight + far)
 
 
 def _falling(depth: Floats, mm: float) -> Floats:

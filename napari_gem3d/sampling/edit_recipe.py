@@ -74,7 +74,8 @@ def make_edit_recipe(
     """
     folder = find_bundle(model)
     plan = read_plan(folder)
-    settings = drawing_settings(plan, solver, steps, eta, seed, device, precision, anatomy=anatomy)
+    drawn = (plan, solver, steps, eta, seed, device, precision)
+    settings = drawing_settings(*drawn, anatomy=anatomy, mass_effect_mm=mass_effect_mm)
     shown = InputFile.of(image)
     chosen = shown if informed is None else InputFile.of(informed)
     other = None if informed is None or chosen.sha256 == shown.sha256 else Path(informed)
@@ -98,7 +99,6 @@ def make_edit_recipe(
         model=ModelReference(folder=str(model), sha256=hash_bundle(folder)),
         plan=plan,
         versions=current_versions(),
-        mass_effect_mm=mass_effect_mm,
         **settings,
     )
     _checked.clear()

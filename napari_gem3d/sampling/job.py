@@ -317,9 +317,17 @@ def open_job(recipe: Recipe, *, beside: Path | None = None, bundle: ModelBundle 
         return open_edit(recipe, bundle, beside)
     mask = recipe.mask.found(beside)
     informed, body = (None if file is None else file.found(beside) for file in (recipe.informed, recipe.body))
-    how = {"anatomy": recipe.anatomy, "mass_effect_mm": recipe.mass_effect_mm}
-    files = (mask, informed, body, recipe.same_patient, recipe.pixel_mm)
-    return Job(recipe, read_inputs(bundle.plan, *files, **how), bundle)
+    inputs = read_inputs(
+        bundle.plan,
+        mask,
+        informed,
+        body,
+        recipe.same_patient,
+        recipe.pixel_mm,
+        anatomy=recipe.anatomy,
+        mass_effect_mm=recipe.mass_effect_mm,
+    )
+    return Job(recipe, inputs, bundle)
 
 
 def _model_folder(recipe: Recipe, beside: Path | None) -> Path:

@@ -29,6 +29,8 @@ from napari_gem3d.sampling.solver import KnownLevel, SolverName, check_known_lev
 FORMAT = "napari-gem3d recipe"
 FORMAT_VERSION = 1
 LARGEST_SEED = 2**32 - 1
+# Midlines shift by up to about 25 mm.
+LARGEST_MASS_EFFECT_MM = 30.0
 # In the place of a scan: the model draws the informed slice.
 GENERATED = "generated"
 # Versions of these can change the voxels.
@@ -121,7 +123,7 @@ class Recipe(Strict):
     seed: int = Field(ge=0, le=LARGEST_SEED)
     known_level: KnownLevel = "reached"
     anatomy: AnatomySource = "scan"
-    mass_effect_mm: float = Field(0.0, ge=0)
+    mass_effect_mm: float = Field(0.0, ge=0, le=LARGEST_MASS_EFFECT_MM)
     compiled: bool = False
     device: str
     precision: Literal["float32", "bfloat16", "float16"]
@@ -230,7 +232,7 @@ def make_recipe(
     """
     folder = find_bundle(model)
     plan = read_plan(folder)
-    settings = drawing_settings(plan, solver, steps, eta, seed, device, precision, known_level, anatomy)
+    settings = drawing_settings(plan, solver, steps, eta, seed, device, precision, known_level, anatomy, mass_effect_mm)
     rng = np.random.default_rng(settings["seed"])
     source = _source(informed, mask, body, rng, allow_own)
     files = {"mask": InputFile.of(mask), "informed": None if source is None else InputFile.of(source)}
@@ -260,7 +262,6 @@ def make_recipe(
         model=ModelReference(folder=str(model), sha256=hash_bundle(folder)),
         plan=plan,
         versions=current_versions(),
-        mass_effect_mm=mass_effect_mm,
         compiled=compiled,
         **settings,
     )
@@ -311,6 +312,7 @@ def drawing_settings(
     precision: str,
     known_level: str = "reached",
     anatomy: str = "scan",
+    mass_effect_mm: float = 0.0,
 ) -> dict[str, Any]:
     """The fields of a recipe that decide how it is drawn, defaults filled in and everything in range."""
     steps = plan.default_steps if steps is None else steps
@@ -319,8 +321,13 @@ def drawing_settings(
     check_known_level(known_level)
     if anatomy not in get_args(AnatomySource):
         raise InputError(f"Anatomy comes from 'scan', 'map' or 'none', not '{anatomy}'; choose one of these.")
+    if not 0 <= mass_effect_mm <= LARGEST_MASS_EFFECT_MM:
+        raise InputError(
+            f"A mass effect of {mass_effect_mm:g} mm is not possible; choose 0 (none) to {LARGEST_MASS_EFFECT_MM:g}."
+        )
     seed, place = choose_seed(seed), choose_device(device)
-    drawn = {"solver": solver, "steps": steps, "eta": eta, "seed": seed, "known_level": known_level, "anatomy": anatomy}
+    drawn = {"solver": solver, "steps": steps, "eta": eta, "seed": seed, "known_level": known_level}
+    drawn |= {"anatomy": anatomy, "mass_effect_mm": mass_effect_mm}
     return {**drawn, "device": str(place), "precision": choose_precision(precision, place)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from psygnal import EventedModel
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from napari_gem3d.anatomy import AnatomySource
 from napari_gem3d.viewer.engine import Mode
@@ -22,6 +22,8 @@ class Choices(EventedModel):
         For an edit: whether the scan's own slices beside it inform it, not the informed slice of step 3.
     anatomy
         Where labels of anatomy come from, for models that know some: the scan, the label map alone, or nowhere.
+    mass_effect_mm
+        How far lesions push what surrounds them; in an edit those that are new or larger, and the scan with it.
     device, precision
         Where it runs, and in which numbers; "auto" for what is fastest.
     devices, models
@@ -39,6 +41,7 @@ class Choices(EventedModel):
     mode: Mode = "volume"
     own_neighbours: bool = True
     anatomy: AnatomySource = "scan"
+    mass_effect_mm: float = Field(default=0.0, ge=0)
     device: str = "auto"
     precision: str = "auto"
     devices: tuple[str, ...] = ("auto", "cpu")

@@ -127,6 +127,8 @@ class Order:
         For an edit: how far from changed labels voxels may change; the core's own margin by default.
     anatomy
         Where labels of anatomy come from, for models that know some.
+    mass_effect_mm
+        How far lesions push what surrounds them.
     """
 
     mask: NDArray[Any]
@@ -147,6 +149,7 @@ class Order:
     informed_seed: int | None = None
     margin_mm: float | None = None
     anatomy: AnatomySource = "scan"
+    mass_effect_mm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -248,7 +251,7 @@ class CoreEngine:
         bundle = self._bundle(order.model)
         labels = restored_labels(order.mask.copy(), order.mask_origin, bundle.plan.labels)
         mask = self._session.save_mask(labels, order.mask_name)
-        names = ("model", "steps", "seed", "anatomy", "device", "precision")
+        names = ("model", "steps", "seed", "anatomy", "mass_effect_mm", "device", "precision")
         settings = {name: getattr(order, name) for name in names}
         if order.mode == "edit":
             recipe = self._edit_recipe(order, labels, mask, settings)

@@ -176,9 +176,15 @@ class Generation:
             device=choices.device,
             precision=choices.precision,
             anatomy=choices.anatomy,
+            mass_effect_mm=choices.mass_effect_mm if self.can_push(mode) else 0.0,
             before=self.mask_before(state.patient),
             own_neighbours=choices.own_neighbours,
         )
+
+    def can_push(self, mode: Mode) -> bool:
+        """Whether lesions can push anything: an edit moves the scan, a whole volume the labels of anatomy alone."""
+        table = self._state.table
+        return mode == "edit" or (table is not None and bool(table.tissues))
 
     def mask_before(self, patient: Patient) -> Path | None:
         """The file of the patient's mask as it was: the mask's own, or that of another of the patient's label maps."""

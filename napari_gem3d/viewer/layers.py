@@ -29,7 +29,7 @@ AXIS_LABELS = ("I→S", "P→A", "L→R")
 UNITS = ("mm", "mm", "mm")
 
 # Body and tissue cover the whole scan, so they are only hinted at; a value the label table does not know must be seen.
-_ALPHA = {"body": "1a", "tissue": "66"}
+_ALPHA = {"body": "1a", "tissue": "80"}
 _UNKNOWN_COLOUR = "#ff00ff"
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from benchmarks.plot import Panel, draw_panels
 from benchmarks.solvers import Setting, main
+from napari_gem3d.evaluation.protocol import PROTOCOL
 from napari_gem3d.io import read_volume, write_volume
 
 
@@ -49,11 +50,18 @@ def test_volumes_are_made_and_judged_once(tiny_patient, tiny_model, tmp_path: Pa
     assert results["ddim-3-0"]["frechet"]["axial"] > results["ddim-9-0"]["frechet"]["axial"] + 1e-3
     assert results["unipc-1-0"]["ms_ssim"] < results["ddim-9-0"]["ms_ssim"]
     assert "| ddim, eta 0 | 9 | 1.0000 | 0.00 | 0.00 | 0.00 |" in page.read_text().replace("-0.00", "0.00")
-    assert plot.exists()
+    assert plot.exists() and PROTOCOL in page.read_text()
     shutil.rmtree(volumes / "unipc-1-0")
     out.write_text(json.dumps({**results, "ddim-3-0": {**results["ddim-3-0"], "ms_ssim": 0.123}}))
     main(common)
     assert json.loads(out.read_text())["ddim-3-0"]["ms_ssim"] == 0.123, "not judged again"
+    # Measured with padded slices, as they were before.
+    older = {name: entry for name, entry in results["ddim-9-0"].items() if name != "protocol"} | {"ms_ssim": 0.9}
+    out.write_text(json.dumps({"ddim-9-0": older, "unipc-1-0": older, "ddim-3-0": results["ddim-3-0"]}))
+    main(common)
+    again = json.loads(out.read_text())
+    assert set(again) == {"ddim-9-0", "ddim-3-0"}, "volumes of unipc-1-0 are not there to be judged again"
+    assert again["ddim-9-0"]["ms_ssim"] == pytest.approx(1, abs=1e-4)
 
 
 def test_lines_are_drawn_where_their_values_are(tmp_path: Path) -> None:

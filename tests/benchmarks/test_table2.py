@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.quality_table import BASELINE, OURS
+from benchmarks.regimes import BASELINE, OURS
 from benchmarks.table2 import main
+from napari_gem3d.evaluation.protocol import PROTOCOL
 
 
 @pytest.fixture
@@ -39,7 +40,9 @@ def test_both_methods_are_compared_with_the_patient(tiny_model, tiny_baseline, d
     assert perfect["efficientnet_distance"][0] == pytest.approx(0, abs=1e-6)
     assert first[OURS]["efficientnet_distance"][0] > 0.01 and first[OURS]["ssim"][0] < 0.9
     text = page.read_text(encoding="utf-8")
-    assert "| method | MS-SSIM ↑ | perceptual ↓ | SSIM ↑ | PSNR ↑ |" in text and "not LPIPS" in text
+    head = "| method | MS-SSIM ↑ | MS-SSIM, by maximum ↑ | SSIM inside ↑ | perceptual ↓ | SSIM ↑ | PSNR ↑ |"
+    assert head in text and "not LPIPS" in text and PROTOCOL in text
+    assert perfect["ms_ssim_max"][0] == pytest.approx(1, abs=1e-4) and perfect["lesion_corr"][0] == pytest.approx(1)
     difference = next(line for line in text.splitlines() if line.startswith("| difference |"))
     assert f"| {perfect['ssim'][0] - first[BASELINE]['ssim'][0]:+.3f} |" in difference
 

@@ -1,6 +1,7 @@
 """`napari-gem3d mask` as people type it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -233,3 +234,30 @@ def test_painted_slices_are_joined(tiny_patient, tiny_model, tmp_path):
 def test_lesions_and_gaps_that_are_not_understood(tiny_patient, tiny_model, tmp_path, capsys, steps, message):
     assert run(tiny_patient, tiny_model, tmp_path / "out.nii.gz", *steps) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_mass_effect_pushes_anatomy(tiny_patient, tiny_model, tmp_path, capsys):
+    """The lesion is an ellipsoid of 3 × 4 × 4 mm, beside which a ventricle is drawn."""
+    model = tmp_path / "anatomy"
+    shutil.copytree(tiny_model, model)
+    plan = json.loads((model / "model.json").read_text())
+    plan["labels"].append({"value": 5, "name": "ventricles", "colour": "", "meaning": "tissue"})
+    (model / "model.json").write_text(json.dumps(plan))
+    labels = read_label_map(tiny_patient.labels)
+    voxels = labels.voxels.copy()
+    voxels[14:22, 18:23, 16:20] = np.where(voxels[14:22, 18:23, 16:20] == 4, 5, voxels[14:22, 18:23, 16:20])
+    mask, out, plain = (tmp_path / name for name in ("mask.nii.gz", "out.nii.gz", "plain.nii.gz"))
+    write_volume(labels.with_voxels(voxels), mask)
+    arguments = ["mask", "--mask", str(mask), "--model", str(model), "--grow", "1"]
+    assert main([*arguments, "--out", str(plain)]) == 0
+    assert main([*arguments, "--mass-effect", "2", "--out", str(out)]) == 0
+    assert "5 ventricles" in capsys.readouterr().out
+    records = [json.loads(path.with_name(path.name[:-7] + ".json").read_bytes()) for path in (plain, out)]
+    assert [record["mass_effect_mm"] for record in records] == [0, 2]
+    without, pushed = read_label_map(plain).voxels, read_label_map(out).voxels
+    for value in (0, 1):
+        np.testing.assert_array_equal(pushed == value, without == value)
+    columns = [np.argwhere(voxels == 5)[:, 2].mean() for voxels in (without, pushed)]
+    assert columns[1] < columns[0] - 0.2
+    assert main([*arguments, "--mass-effect", "9", "--out", str(out)]) == 2
+    assert "push its surroundings by 9 mm" in capsys.readouterr().err

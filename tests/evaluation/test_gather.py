@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.evaluation import judging, pairs
+from napari_gem3d.evaluation import inside, judging, pairs
 from napari_gem3d.evaluation.gather import Gathering
 from napari_gem3d.evaluation.memory import give_back
 from napari_gem3d.evaluation.pairs import find_pairs, scans
@@ -37,6 +37,8 @@ class NoDistance:
 @pytest.fixture
 def gathering(monkeypatch: pytest.MonkeyPatch) -> Gathering:
     monkeypatch.setattr(judging, "likeness", lambda *_: {"ms_ssim": 1.0, "ssim": 1.0, "psnr": 120.0})
+    monkeypatch.setattr(judging, "mean_ms_ssim", lambda *_: 1.0)
+    monkeypatch.setattr(inside, "ssim_inside", lambda *_: 1.0)
     return Gathering(Moments(), NoDistance())
 
 

@@ -11,6 +11,7 @@ import pytest
 from napari_gem3d.evaluation.markup import anchor, picture, table
 from napari_gem3d.evaluation.page import page
 from napari_gem3d.evaluation.pictures import Example
+from napari_gem3d.evaluation.protocol import INSIDE, PROTOCOL
 from napari_gem3d.evaluation.summary import summarise
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -48,8 +49,11 @@ def test_every_table_says_how_many_and_the_distances_by_what(compared) -> None:
         assert re.search(r"<caption><span>n = \d+ \w+", found), found[:200]
         if re.search("Fréchet|kernel distance", found):
             assert "EfficientNet-Lite0" in found and "not FID" in found
+        if "MS-SSIM</t" in found:
+            assert PROTOCOL in found and INSIDE in found
         if "perceptual distance</t" in found:
             assert "EfficientNet-Lite0 (ImageNet); not LPIPS" in found
+    assert sum("MS-SSIM</t" in found for found in tables) == 3
     assert "mean of 3 pairs" in shown and "n = 4 synthetic scans against 2 real scans" in shown
     assert "ann (n = 2)" in shown and "±" in shown
     assert "Most alike: " in shown and "Least alike: " in shown

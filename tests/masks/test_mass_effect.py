@@ -44,6 +44,9 @@ class Head:
         ways = np.stack([wide * np.cos(turn), wide * np.sin(turn), height], axis=1)
         return self.centre + ways * self.radius(ways)[:, None]
 
+    def nearest(self) -> float:
+        return float(np.linalg.norm(self.rim() - self.centre, axis=1).min())
+
     def ball(self, centre, radius: float) -> np.ndarray:
         return (np.linalg.norm(self.points - np.asarray(centre), axis=-1) < radius).reshape(self.grid.shape)
 
@@ -61,7 +64,7 @@ def head(spacing=(2.0, 2.0, 2.0), degrees=(0.0, 0.0, 0.0), shear=0.0, centre=(-1
 
 
 def ellipsoid(semi_axes):
-    return lambda ways: 1 / np.sqrt(((ways / np.array(semi_axes)) ** 2).sum(axis=-1))
+    return lambda ways: 1 / np.maximum(np.linalg.norm(ways / np.array(semi_axes), axis=-1), 1e-3)
 
 
 def bumpy(radius: float, seed: int):
@@ -84,7 +87,8 @@ HEADS = st.builds(
     centre=st.tuples(*[st.floats(-8, 8)] * 3),
     radius=LESIONS,
 )
-MM = st.floats(0.5, 4.5)
+# Of the distance between the lesion's centre and its surface where that is nearest.
+SHARES = st.floats(0.05, 0.4)
 
 
 def effect_of(case: Head, mm: float) -> MassEffect:
@@ -98,9 +102,10 @@ def jacobian(displacement: np.ndarray, grid: Grid) -> np.ndarray:
     return np.linalg.det(by_mm + np.eye(3))
 
 
-@given(case=HEADS, mm=MM)
+@given(case=HEADS, share=SHARES)
 @settings(max_examples=8, deadline=None)
-def test_nothing_folds_and_nothing_moves_outside_the_body(case, mm):
+def test_nothing_folds_and_nothing_moves_outside_the_body(case, share):
+    mm = share * case.nearest()
     effect = effect_of(case, mm)
     for displacement in (effect.displacement(), effect.origin_displacement()):
         assert jacobian(displacement, case.grid).min() > 0
@@ -108,9 +113,10 @@ def test_nothing_folds_and_nothing_moves_outside_the_body(case, mm):
         assert np.abs(displacement).max() > 0.5 * mm
 
 
-@given(case=HEADS, mm=MM)
+@given(case=HEADS, share=SHARES)
 @settings(max_examples=8, deadline=None)
-def test_the_rim_moves_as_far_as_asked_and_outwards(case, mm):
+def test_the_rim_moves_as_far_as_asked_and_outwards(case, share):
+    mm = share * case.nearest()
     effect = effect_of(case, mm)
     rim = case.rim()
     way = rim - effect.origins(rim)
@@ -119,28 +125,30 @@ def test_the_rim_moves_as_far_as_asked_and_outwards(case, mm):
     assert effect.reached > 0.9
 
 
-@given(case=HEADS, mm=MM)
+@given(case=HEADS, share=SHARES)
 @settings(max_examples=8, deadline=None)
-def test_there_and_back_is_where_one_was(case, mm):
+def test_there_and_back_is_where_one_was(case, share):
+    mm = share * case.nearest()
     effect = effect_of(case, mm)
     points = case.points[case.body.ravel()][::11]
     for there, back in ((effect.moved, effect.origins), (effect.origins, effect.moved)):
         assert np.linalg.norm(back(there(points)) - points, axis=1).max() < min(case.grid.spacing)
 
 
-@given(case=HEADS, mm=MM, way=st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda way: np.linalg.norm(way) > 0.3))
+@given(case=HEADS, share=SHARES, way=st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda way: np.linalg.norm(way) > 0.3))
 @settings(max_examples=8, deadline=None)
-def test_a_ventricle_beside_the_lesion_becomes_smaller_and_moves_away(case, mm, way):
+def test_a_ventricle_beside_the_lesion_becomes_smaller_and_moves_away(case, share, way):
+    mm = share * case.nearest()
     away = np.array(way) / np.linalg.norm(way)
     middle = case.centre + away * (case.radius(away[None])[0] + 9)
     ventricle = case.ball(middle, 7)
     assert not (ventricle & case.lesion).any()
     effect = effect_of(case, mm)
-    share = effect.pushed(ventricle.astype(np.float32))
-    assert share.sum() < 0.999 * ventricle.sum()
-    moved = (share.ravel() @ case.points) / share.sum() - case.points[ventricle.ravel()].mean(axis=0)
+    pushed = effect.pushed(ventricle.astype(np.float32))
+    assert pushed.sum() < 0.999 * ventricle.sum()
+    moved = (pushed.ravel() @ case.points) / pushed.sum() - case.points[ventricle.ravel()].mean(axis=0)
     assert moved @ away > 0.05 * mm
-    again = effect.pulled(share)
+    again = effect.pulled(pushed)
     assert again.sum() == pytest.approx(ventricle.sum(), rel=0.03)
 
 
@@ -173,15 +181,15 @@ def test_voxels_come_from_where_the_inverse_leads(dtype, order):
     """On a ramp interpolation is exact, so the pushed voxels say where they come from."""
     case = head((2.0, 2.0, 3.0), (10, -20, 15), radius=11.0)
     effect = effect_of(case, 4)
-    ramp = case.points[:, 0].reshape(case.grid.shape) + 80
-    voxels = ramp > 70 if dtype is bool else ramp.astype(dtype)
+    ramp = case.points[:, 0].reshape(case.grid.shape) + 110
+    voxels = ramp > 100 if dtype is bool else ramp.astype(dtype)
     pushed = effect.pushed(voxels, order)
     assert pushed.dtype == voxels.dtype
     still = ~effect.origin_displacement().any(axis=0)
     np.testing.assert_array_equal(pushed[still], voxels[still])
     expected = ramp + effect.origin_displacement()[0]
     if dtype is bool:
-        assert (pushed != (expected > 70)).mean() < 2e-3
+        assert (pushed != (expected > 100)).mean() < 2e-3
     else:
         tolerance = {0: 2.1, 1: 0.8, 3: 0.8}[order] + (voxels.dtype.kind != "f")
         np.testing.assert_allclose(pushed, expected, atol=tolerance)
@@ -262,8 +270,8 @@ def test_what_is_impossible_is_refused_with_what_is_possible():
     largest = float(str(error.value).split("give ")[1].split(" mm")[0])
     assert 4.5 < largest < 6.1 and effect_of(case, largest).reached > 0.9
     # A plate between the surface and the surface has no room on either side.
-    plate = case.body & (np.abs(case.points[:, 0] - 40) < 12).reshape(case.grid.shape)
-    thin = np.abs(case.points[:, 0] - 40).reshape(case.grid.shape) < 8
+    plate = case.body & (np.abs(case.points[:, 0]) < 18).reshape(case.grid.shape)
+    thin = np.abs(case.points[:, 0]).reshape(case.grid.shape) < 8
     with pytest.raises(InputError, match=r"too near the body's surface .* give \d\.\d mm or less") as error:
         MassEffect.of(plate & thin, plate, case.grid, 4)
     largest = float(str(error.value).split("give ")[1].split(" mm")[0])
@@ -275,10 +283,10 @@ def test_what_is_impossible_is_refused_with_what_is_possible():
 
 
 def test_small_lesions_far_from_each_other_are_refused():
-    case = head(radius=7.0, centre=(-25.0, 0.0, 0.0))
+    case = head(radius=8.0, centre=(-25.0, 0.0, 0.0))
     others = [case.ball((r, a, s), 3.5) for r in (-5, 10, 25) for a in (-18, 0, 18) for s in (-18, 0, 18)]
-    with pytest.raises(InputError, match=r"Only \d+% of the lesion's surface would push by 4 mm"):
-        MassEffect.of(np.any([case.lesion, *others], axis=0), case.body, case.grid, 4)
+    with pytest.raises(InputError, match=r"Only \d+% of the lesion's surface would push by 3 mm"):
+        MassEffect.of(np.any([case.lesion, *others], axis=0), case.body, case.grid, 3)
 
 
 def test_input_that_cannot_be_used():
@@ -288,7 +296,7 @@ def test_input_that_cannot_be_used():
     for mm in (-1, np.nan, np.inf):
         with pytest.raises(InputError, match="give 0 or a positive number"):
             effect_of(case, mm)
-    with pytest.raises(InputError, match="are not on the grid"):
+    with pytest.raises(InputError, match="align them"):
         MassEffect.of(case.lesion[1:], case.body, case.grid, 3)
     with pytest.raises(InputError, match="give one on the grid"):
         effect_of(case, 3).pushed(np.zeros((3, 3, 3)))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from napari.settings import _clear_plugin_settings_cache
 
+from napari_gem3d.anatomy import Completed
 from napari_gem3d.errors import InputError
 from napari_gem3d.grid import Grid
 from napari_gem3d.io import write_volume
@@ -109,12 +110,18 @@ class FakeJob:
 
 @dataclass
 class FakeEngine:
-    """A core without networks: `permits.release(n)` lets n chunks through; `problem` is raised when a job is opened."""
+    """A core without networks: `permits.release(n)` lets n chunks through; `problem` is raised when a job is opened.
+
+    `tissue` are boxes of canonical voxels by the label that the scan shows there; `untold` what it does not tell.
+    """
 
     permits: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     problem: Exception | None = None
     orders: list[Order] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
+    table: LabelTable = TABLE
+    tissue: dict[int, tuple[slice, slice, slice]] = field(default_factory=dict)
+    untold: tuple[str, ...] = ()
     draws: bool = False
     drawn: list[Order] = field(default_factory=list)
     prospect: Prospect = field(default_factory=Prospect)
@@ -124,7 +131,7 @@ class FakeEngine:
         self.threads.add(threading.get_ident())
         if model == "missing":
             raise InputError("There is no model 'missing'.")
-        return LoadedModel(TABLE, 7, draws=self.draws)
+        return LoadedModel(self.table, 7, draws=self.draws)
 
     def open(self, order: Order) -> FakeJob:
         self.threads.add(threading.get_ident())
@@ -140,6 +147,20 @@ class FakeEngine:
         self.drawn.append(order)
         ramp = np.linspace(0, 100, 64 * 48).reshape(64, 48)
         return DrawnSlice(ramp * (1 + (order.informed_seed or 0)), (1.0, 1.0))
+
+    def find_anatomy(self, model: str, scan: Volume, labels: LabelMap) -> Completed:
+        """The boxes of `tissue`, where neither the scan is empty nor the map has a lesion."""
+        self.threads.add(threading.get_ident())
+        canonical = resample(scan, scan.grid.canonical(), order=0)
+        voxels = resample(labels, canonical.grid, order=0).voxels.astype(np.uint8)
+        free = (canonical.voxels > 0) & ~np.isin(voxels, [label.value for label in self.table.lesions])
+        for value, box in self.tissue.items():
+            voxels[box][free[box]] = value
+        completed = resample(LabelMap(voxels, canonical.affine, table=self.table), scan.grid, order=0)
+        return Completed(completed, (), self.untold)
+
+    def notes(self, job: FakeJob) -> Sequence[str]:
+        return self.untold
 
     def measure(self, order: Order) -> None:
         pass

@@ -27,7 +27,7 @@ def whole_recipe(order: Order, mask: Path, settings: dict[str, Any]) -> Recipe:
     mask
         File of its label map.
     settings
-        Model, steps, seed, anatomy, device, precision.
+        Model, steps, seed, anatomy, mass effect, device, precision.
     """
     if order.informed is None:
         settings |= {"position": order.position, "informed_seed": order.informed_seed}
@@ -43,7 +43,7 @@ def draw_informed(bundle: ModelBundle, order: Order) -> DrawnSlice:
     InputError
         As `make_recipe`: if the model cannot draw, or nothing says where the body is.
     """
-    names = ("model", "steps", "seed", "anatomy", "device", "precision")
+    names = ("model", "steps", "seed", "anatomy", "mass_effect_mm", "device", "precision")
     labels = restored_labels(order.mask.copy(), order.mask_origin, bundle.plan.labels)
     with TemporaryDirectory(prefix="gem3d-slice-") as folder:
         mask = Path(folder, "mask.nii.gz")

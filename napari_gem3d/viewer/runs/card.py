@@ -176,9 +176,11 @@ def describe(run: Run) -> str:
     seed = run.order.seed if run.order is not None else getattr(run.recipe, "seed", "")
     steps = run.order.steps if run.order is not None else getattr(run.recipe, "steps", "")
     time = f" · {run.seconds:.0f} s" if run.seconds else ""
-    source = run.order.anatomy if run.order is not None else getattr(run.recipe, "anatomy", "scan")
-    anatomy = _ANATOMY.get(source, "")
-    return f"mask of {run.patient.name}, {slice_}<br>seed {seed} · {steps} steps{anatomy}{time}"
+    made = run.order if run.order is not None else run.recipe
+    anatomy = _ANATOMY.get(getattr(made, "anatomy", "scan"), "")
+    pushed = getattr(made, "mass_effect_mm", 0.0)
+    effect = f" · mass effect {pushed:g} mm" if pushed else ""
+    return f"mask of {run.patient.name}, {slice_}<br>seed {seed} · {steps} steps{anatomy}{effect}{time}"
 
 
 def _button(text: str, tooltip: str) -> QToolButton:

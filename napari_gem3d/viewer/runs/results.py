@@ -106,7 +106,8 @@ class Results:
         state.donor_slice, state.steps = recipe.informed_slice, recipe.steps
         state.random_seed, state.seed = False, recipe.seed
         choices = self._workbench.generation.choices
-        choices.anatomy = getattr(recipe, "anatomy", choices.anatomy)
+        for name in ("anatomy", "mass_effect_mm"):
+            setattr(choices, name, getattr(recipe, name, getattr(choices, name)))
         return self._workbench.generate(run.mode)
 
     def delete(self, run: Run) -> None:

@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QPushButton, QSpinBox
 from napari_gem3d.anatomy import AnatomySource
 from napari_gem3d.viewer.engine import Mode, Prospect
 from napari_gem3d.viewer.models.button import ModelsButton
+from napari_gem3d.viewer.steps.numbers import number
 from napari_gem3d.viewer.steps.parts import choices as choice_box
 from napari_gem3d.viewer.steps.parts import fill, line, row
 from napari_gem3d.viewer.workbench import Workbench
@@ -19,7 +20,7 @@ _OTHER = "Other folder…"
 
 
 class GenerateSettings(QWidget):
-    """Mode, model, steps and seed; anatomy, device and precision behind "More"; below the forecast and what to mind."""
+    """Mode, model, steps and seed; behind "More" all else; below the forecast and what to mind."""
 
     def __init__(self, workbench: Workbench) -> None:
         super().__init__()
@@ -49,8 +50,9 @@ class GenerateSettings(QWidget):
         self.more = QPushButton()
         self.more.setText("More")
         self.more.setCheckable(True)
-        self.more.setToolTip("Anatomy, device, precision, and what informs an edit")
+        self.more.setToolTip("Anatomy, mass effect, device, precision, and what informs an edit")
         self.anatomy = choice_box("")  # its tooltip depends on the model
+        self.mass_effect = number(0, 30, 1, "", " mm")
         self.device = choice_box("Where the networks run; auto takes a GPU if there is one")
         self.precision = choice_box("In which numbers the networks run; auto takes what is fastest on the device")
         self.informed = QCheckBox("edit with the informed slice of step 3")
@@ -65,7 +67,7 @@ class GenerateSettings(QWidget):
         self.details = QWidget()
         details = QVBoxLayout(self.details)
         details.setContentsMargins(0, 0, 0, 0)
-        details.addLayout(row(QLabel("Anatomy"), self.anatomy))
+        details.addLayout(row(QLabel("Anatomy"), self.anatomy, QLabel("Mass effect"), self.mass_effect))
         details.addLayout(row(QLabel("Device"), self.device, QLabel("Precision"), self.precision))
         details.addLayout(row(self.follow, self.informed))
         self.details.hide()
@@ -86,6 +88,7 @@ class GenerateSettings(QWidget):
         self.mode.activated.connect(lambda index: setattr(choices, "mode", list(_MODES)[index]))
         self.device.activated.connect(lambda index: setattr(choices, "device", choices.devices[index]))
         self.anatomy.activated.connect(lambda index: setattr(choices, "anatomy", list(_ANATOMY)[index]))
+        self.mass_effect.valueChanged.connect(lambda mm: setattr(choices, "mass_effect_mm", mm))
         self.precision.activated.connect(lambda index: setattr(choices, "precision", _PRECISIONS[index]))
         self.informed.toggled.connect(lambda on: setattr(choices, "own_neighbours", not on))
         self.model.activated.connect(self._choose_model)
@@ -96,7 +99,7 @@ class GenerateSettings(QWidget):
             event.connect(self._show_choices)
         for event in (choices.events.models, choices.events.own_neighbours, choices.events.anatomy):
             event.connect(self._show_choices)
-        for event in (state.events.model, state.events.table):
+        for event in (state.events.model, state.events.table, choices.events.mass_effect_mm):
             event.connect(self._show_choices)
         choices.events.prospect.connect(self._show_prospect)
 
@@ -132,6 +135,7 @@ class GenerateSettings(QWidget):
         fill(self.device, choices.devices, choices.devices.index(choices.device))
         fill(self.precision, _PRECISIONS, _PRECISIONS.index(choices.precision))
         self._show_anatomy()
+        self._show_mass_effect()
         blocker = QSignalBlocker(self.informed)
         self.informed.setChecked(not choices.own_neighbours)
         blocker.unblock()
@@ -143,8 +147,21 @@ class GenerateSettings(QWidget):
         self.anatomy.setEnabled(not obstacle)
         self.anatomy.setToolTip(
             obstacle
-            or "Where ventricles, sulci and other tissue come from: what the label map lacks from the patient's scan, all "
-            "from the label map, or none (the model draws it as it likes)"
+            or "Where ventricles, sulci and other tissue come from: from the patient's scan what the map lacks, all "
+            "from the map, or none (the model draws it as it likes)"
+        )
+
+    def _show_mass_effect(self) -> None:
+        possible = self._workbench.generation.can_push(self._choices.mode)
+        blocker = QSignalBlocker(self.mass_effect)
+        self.mass_effect.setValue(self._choices.mass_effect_mm)
+        blocker.unblock()
+        self.mass_effect.setEnabled(possible)
+        self.mass_effect.setToolTip(
+            "How far the rim of a lesion pushes what surrounds it, 0 for not at all. In an edit those that are new or "
+            "larger push the scan's own voxels, and where one goes they come back."
+            if possible
+            else f"The model {self._state.model} knows no labels of anatomy, so lesions of whole volumes push nothing."
         )
 
     def _show_prospect(self) -> None:

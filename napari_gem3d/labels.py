@@ -24,6 +24,7 @@ UNSPECIFIED = "lesion"
 # Okabe and Ito's colours, told apart by people with any kind of colour vision; grey is kept for bodies.
 PALETTE = ("#56b4e9", "#d55e00", "#f0e442", "#009e73", "#cc79a7", "#e69f00", "#0072b2")
 BODY_COLOUR = "#999999"
+UNSPECIFIED_COLOUR = "#ffffff"
 
 
 @dataclass(frozen=True)

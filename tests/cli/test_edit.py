@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from napari_gem3d import read_label_map, read_volume, write_volume
+from napari_gem3d.anatomy import Completed
 from napari_gem3d.cli.main import main
 
 
@@ -51,6 +52,17 @@ def test_bad_input_is_one_sentence_and_2(arguments, more, message, capsys, tmp_p
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("napari-gem3d: ") and message in line
     assert not (tmp_path / "new").exists()
+
+
+def test_what_the_scan_does_not_tell_goes_to_stderr(arguments, monkeypatch, capsys):
+    notes = ("csf: slices of 5 mm are too thick.", "grey matter: the sequence is not known.")
+    monkeypatch.setattr(
+        "napari_gem3d.sampling.edit_anatomy.complete_anatomy", lambda labels, *rest: Completed(labels, (), notes)
+    )
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    sentence = "(csf: slices of 5 mm are too thick; grey matter: the sequence is not known); the model draws the rest"
+    assert sentence in " ".join(printed.err.split()) and "too thick" not in printed.out
 
 
 def test_maps_without_a_difference_are_2(arguments, tiny_patient, capsys):

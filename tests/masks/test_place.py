@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from napari_gem3d import InputError, resample
 from napari_gem3d.grid import Grid
-from napari_gem3d.labels import LabelMap
-from napari_gem3d.masks import Lesion, MaskEditor, Rotate, Selection, Shell, Translate, transform_mask
+from napari_gem3d.labels import Label, LabelMap, LabelTable
+from napari_gem3d.masks import Lesion, MaskEditor, Remove, Rotate, Selection, Shell, Translate, transform_mask
 
 from .conftest import TABLE, middle, oblique, orientations
 
@@ -142,3 +142,22 @@ def test_an_editor_tries_from_the_map_as_it_was(head):
         assert not (result.labels.voxels != head.voxels)[outside].any()
         np.testing.assert_array_equal(result.changed, (result.labels.voxels != head.voxels)[result.box])
     np.testing.assert_array_equal(head.voxels, before)
+
+
+def test_a_lesion_lies_on_tissue_as_on_any_part_of_the_body_and_leaves_body():
+    table = LabelTable((*TABLE, Label(6, "csf", meaning="tissue")))
+    labels = empty_map((2.0, 2.0, 2.0), room=30.0)
+    at = tuple(centre_of(labels.grid))
+    for body in (4, 0):  # with a body label, and without one
+        voxels = np.full(labels.shape, body, np.uint8)
+        voxels[:, :, : labels.shape[2] // 2] = 6
+        voxels[:, : labels.shape[1] // 2 - 4] = 5  # an organ stops it
+        tissue = LabelMap(voxels, labels.affine, table=table)
+        placed = transform_mask(tissue, Lesion(at=at, diameter=24, shells=(Shell(label=1),)))
+        lesion = placed.labels.voxels == 1
+        assert set(np.unique(voxels[lesion])) == {6, body} and placed.lost_share > 0.05
+        removed = transform_mask(placed.labels, Remove()).labels.voxels
+        np.testing.assert_array_equal(removed, np.where(lesion, body, voxels))
+        moved = transform_mask(placed.labels, Translate(mm=(-10, 0, 0))).labels.voxels
+        assert ((moved == 1) & (voxels == 6)).sum() > (lesion & (voxels == 6)).sum()
+        np.testing.assert_array_equal(np.where(moved == 1, 0, moved), np.where(moved == 1, 0, removed))

@@ -12,7 +12,7 @@ import numpy as np
 from napari_gem3d.anatomy import tissue_names
 from napari_gem3d.bundle.plan import IntensityScheme, LatentSpace, Plan
 from napari_gem3d.errors import InputError
-from napari_gem3d.labels import UNSPECIFIED, Label, LabelTable, Meaning
+from napari_gem3d.labels import UNSPECIFIED, UNSPECIFIED_COLOUR, Label, LabelTable, Meaning
 from napari_gem3d.training.config.geometry import latent_geometry, size_step
 from napari_gem3d.training.config.settings import DataSettings, TrainingConfig
 from napari_gem3d.training.data.dataset import MOST_LABELS, Dataset
@@ -203,7 +203,8 @@ def _label_table(settings: DataSettings, modality: Modality, dataset: Dataset, f
         meanings.append((UNSPECIFIED, "lesion"))
     for name, meaning in meanings:
         if name not in names:
-            labels.append(Label(max(label.value for label in labels) + 1, name, meaning=meaning))
+            colour = UNSPECIFIED_COLOUR if name == UNSPECIFIED else ""
+            labels.append(Label(max(label.value for label in labels) + 1, name, colour, meaning))
     return LabelTable(tuple(labels))
 
 

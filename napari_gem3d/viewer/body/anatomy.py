@@ -142,6 +142,7 @@ class ScanAnatomy:
         self._state.finding = False
         workbench, sought, mask = self._workbench, found.sought, found.sought.mask
         if mask not in workbench.viewer.layers or sought.voxels.shape != mask.data.shape:
+            workbench.state.say("")
             return
         origin = origin_of(mask)
         assert origin is not None, "it had one"

@@ -165,13 +165,6 @@ def test_every_label_but_the_body_is_painted_erased_and_exported(panel, open_sca
     brushes, mask = panel.mask.brushes, panel.workbench.state.mask
     shown = [brush.text() for brush in brushes.values()]
     assert shown == ["edema", "enhancing", "lesion", "ventricles", "csf", "Erase"]
-        "edema",
-        "enhancing",
-        "lesion",
-        "ventricles",
-        "csf",
-        "Erase",
-    ]
     show()
     qtbot.waitUntil(lambda: panel.workbench.lesions.history._inside is not None)
     for value, place in ((8, (13, 26, 24)), (5, (9, 33, 20))):
@@ -297,3 +290,20 @@ def test_the_core_finds_in_the_panel_what_an_edit_finds(tmp_path):
         files = [tmp_path / f"{name}.nii.gz" for name in ("scan", before, "edited")]
         inputs = read_edit_inputs(plan, *files, 5.0)
         np.testing.assert_array_equal(inputs.weight == 1, new)
+
+
+def test_mass_effect_is_ordered_where_something_can_be_pushed(panel, open_scan, engine, qtbot):
+    open_scan("anna")
+    settings, workbench = panel.generate.settings, panel.workbench
+    settings.mass_effect.setValue(6)
+    engine.permits.release(5)
+    run = workbench.generate("edit")
+    qtbot.waitUntil(lambda: run.finished, timeout=15_000)
+    assert engine.orders[-1].mass_effect_mm == 6 and "mass effect 6 mm" in panel.generate.runs.cards[run].about.text()
+    assert settings.mass_effect.isEnabled() and workbench.generation.order("volume").mass_effect_mm == 6
+    workbench.state.table = LabelTable(TABLE.labels[:3])
+    assert not settings.mass_effect.isEnabled() and "push nothing" in settings.mass_effect.toolTip()
+    assert workbench.generation.order("volume").mass_effect_mm == 0
+    assert workbench.generation.order("edit").mass_effect_mm == 6
+    settings.mode.activated.emit(1)
+    assert settings.mass_effect.isEnabled() and settings.mass_effect.value() == 6

@@ -39,6 +39,7 @@ def test_an_edit_leaves_the_rest_of_the_scan_and_learns_the_speed(bench, tiny_pa
     choices.mode = "edit"
     qtbot.waitUntil(lambda: choices.prospect is not None, timeout=30_000)
     assert choices.prospect.seconds is None, "nothing is changed yet"
+    choices.anatomy = "map"
     bench.state.mask.data_setitem(tuple(np.mgrid[9:12, 14:19, 18:23].reshape(3, -1)), 3)
     qtbot.waitUntil(lambda: choices.prospect.seconds is not None, timeout=30_000)
     before = choices.prospect.measured  # what other tests in this process have measured counts as well
@@ -46,6 +47,7 @@ def test_an_edit_leaves_the_rest_of_the_scan_and_learns_the_speed(bench, tiny_pa
     run = bench.generate()
     done(bench, qtbot)
     assert run.finished and run.recipe.task == "edit" and run.recipe.edit.own_neighbours
+    assert run.recipe.anatomy == "map" and run.recipe.mass_effect_mm == 0
     scan, edited = read_volume(tiny_patient.scan), volume_of(run.layer)
     assert edited.grid.same_as(scan.grid) and edited.voxels.dtype == scan.voxels.dtype
     assert bench.current_slice(run.patient) in range(3, 20), "the view goes to what is edited, not to what was there"

@@ -36,6 +36,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="no display; run under xvfb-run"))
 
 
+@pytest.fixture(autouse=True)
+def _few_slices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MS-SSIM at the paper's size takes a quarter of a second a slice; one is enough where it is not the subject."""
+    parts = request.path.relative_to(ROOT).parts
+    if {"evaluation", "benchmarks"} & set(parts) and parts[-1] not in ("test_similarity.py", "test_judging.py"):
+        monkeypatch.setattr("napari_gem3d.evaluation.similarity.EVERY", 1000)
+
+
 @dataclass(frozen=True)
 class TinyPatient:
     """Files of a small made-up patient, stored LPS: a scan, its label map with the body, and one without."""

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_every_table_says_how_many_and_the_distances_by_what(compared) -> None:
         if re.search("Fréchet|kernel distance", found):
             assert "EfficientNet-Lite0" in found and "not FID" in found
         if "MS-SSIM</t" in found:
-            assert PROTOCOL in found and INSIDE in found
+            assert PROTOCOL in unescape(found) and INSIDE in unescape(found)
         if "perceptual distance</t" in found:
             assert "EfficientNet-Lite0 (ImageNet); not LPIPS" in found
     assert sum("MS-SSIM</t" in found for found in tables) == 3

@@ -48,7 +48,13 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 def test_all_stages_end_in_a_bundle_that_loads(finished: Path) -> None:
     bundle = load_bundle(finished / "bundle")
     assert all(getattr(bundle, name) is not None for name in NETWORKS)
-    assert [label.name for label in bundle.plan.labels.labels] == ["yolk", "brain"]
+    assert [label.name for label in bundle.plan.labels.labels] == [
+        "yolk",
+        "brain",
+        "ventricles",
+        "csf",
+        "grey matter",
+    ]
     assert bundle.plan.labels.body is not None and bundle.plan.informed
     assert len(bundle.plan.latents.mean) == bundle.plan.latents.channels == 4
     assert bundle.plan.window == 4
@@ -274,7 +280,7 @@ def test_a_bundle_starts_every_stage_whose_network_fits(
     plain = ["--set", "informed=false", *nothing]
     assert train("all", dataset, tmp_path / "plain", "--init", finished / "bundle", *plain) == 0
     said = capsys.readouterr().out
-    assert "slice: starts with fresh weights. The slice U-Net of" in said
+    assert "slice: starts with fresh weights. The plan of this run has no informed channels" in said
     assert f"volume: starts from {finished / 'bundle'}" in said
     assert weights(tmp_path / "plain")["position_unet"] == weights(finished)["position_unet"]
 
@@ -293,7 +299,7 @@ def test_the_baseline_trains_the_same_stages_and_does_not_see_the_informed_slice
 ) -> None:
     bundle = load_bundle(baseline / "bundle")
     assert all(getattr(bundle, name) is not None for name in NETWORKS)
-    assert bundle.plan.conditioning == "labels"
+    assert bundle.plan.conditioning == "fine"
     assert "A Make-A-Volume baseline" in bundle.card
     scan = dataset / "imagesTr" / "egg0_0000.nii.gz"
     voxels = read_volume(scan)

@@ -69,7 +69,7 @@ def real_cases(options: argparse.Namespace) -> dict[str, Any]:
             raise InputError(f"{folder} is there from an earlier run; give another --out.")
 
         def make(workers: int = workers, folder: Path = folder) -> Any:
-            return enhance(listed, folder, model=options.model, workers=workers, say=_say)
+            return enhance(listed, folder, model=options.model, bend_mm=0.0, workers=workers, say=_say)
 
         wall, processor, made = timed(make)
         if made.failed or made.interrupted:

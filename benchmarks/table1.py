@@ -83,6 +83,7 @@ def measure(options: argparse.Namespace, method: Method) -> dict[str, Any]:
             seed=seed,
             informed=method.informed,
             augment=method.augment,
+            bend_mm=0.0,  # the distances are from the scans of these very patients
             split="Ts",
             model=options.baseline if method.baseline else options.model,
             threads=options.threads,

@@ -39,9 +39,8 @@ def training_sets(options: argparse.Namespace) -> dict[str, Path]:
     for name, model in ((RESAMPLED, options.model), (BASELINE, options.baseline)):
         if model:
             folder = options.out / "sets" / name
-            made = enhance(
-                options.data, folder, model=model, position=options.position, workers=options.workers, say=_say
-            )
+            how = {"position": options.position, "workers": options.workers}
+            made = enhance(options.data, folder, model=model, bend_mm=0.0, say=_say, **how)
             if made.interrupted:
                 raise KeyboardInterrupt
             if made.failed:

@@ -42,7 +42,7 @@ def test_hounsfield_units_come_back_on_the_turned_maps_grid(tmp_path, capsys):
     out = tmp_path / "out"
     plan = read_plan(out / "run" / "bundle")
     assert (plan.modality, plan.intensity.kind, plan.background_outside_body) == ("CT", "window", False)
-    assert [label.name for label in plan.labels] == ["liver", "kidney", "body"]
+    assert [label.name for label in plan.labels] == ["liver", "kidney", "body", "bone", "fat", "air"]
 
     # The body of the scan turned with the organs, and nothing else happened.
     turned = read_label_map(out / "turned.nii.gz", plan.labels)

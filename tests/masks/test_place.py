@@ -155,7 +155,7 @@ def test_a_lesion_lies_on_tissue_as_on_any_part_of_the_body_and_leaves_body():
         tissue = LabelMap(voxels, labels.affine, table=table)
         placed = transform_mask(tissue, Lesion(at=at, diameter=24, shells=(Shell(label=1),)))
         lesion = placed.labels.voxels == 1
-        assert set(np.unique(voxels[lesion])) == {6, body} and placed.lost_share > 0.05
+        assert set(np.unique(voxels[lesion])) == {6, body} and placed.lost_share > 0.03
         removed = transform_mask(placed.labels, Remove()).labels.voxels
         np.testing.assert_array_equal(removed, np.where(lesion, body, voxels))
         moved = transform_mask(placed.labels, Translate(mm=(-10, 0, 0))).labels.voxels

@@ -9,20 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from napari_gem3d.bundle import ModelBundle
+from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.preprocessing import prepare_labels
 from napari_gem3d.device import choose_device, choose_precision
-from napari_gem3d.foreground import foreground
 from napari_gem3d.io import write_volume
 from napari_gem3d.labels import LabelMap
+from napari_gem3d.sampling.generation import job_of
 from napari_gem3d.sampling.inputs import Inputs
 from napari_gem3d.sampling.job import Job
-from napari_gem3d.sampling.recipe import Recipe, current_versions
-from napari_gem3d.sampling.references import InputFile, ModelReference
+from napari_gem3d.sampling.prepare import prepare
+from napari_gem3d.sampling.settings import Settings
 from napari_gem3d.training.data.cache import Cache
 from napari_gem3d.training.stages.latents import encode_cache
 from napari_gem3d.volume import Volume, resample
-
-_NOWHERE = InputFile(path="made up", sha256="")
 
 
 def make_job(
@@ -44,37 +43,22 @@ def make_job(
     slices, size
         Slices with body; rows and columns that the networks see, multiples of 32 (the plan's own by default).
     solver, steps, precision, device
-        As in `make_recipe`; the plan's own by default.
+        As in `Settings`; the plan's own by default.
     """
     plan = bundle.plan if size is None else bundle.plan.model_copy(update={"size": size})
-    place = choose_device(device)
-    inputs = _inputs(replace(bundle, plan=plan), slices)
-    recipe = Recipe(
-        mask=_NOWHERE,
-        informed=_NOWHERE,
-        body=_NOWHERE,
-        informed_slice=slices // 2,
-        start=slices // 2,
-        model=ModelReference(folder=plan.name, sha256=bundle.sha256),
-        solver=solver or plan.default_solver,
-        steps=steps or plan.default_steps,
-        seed=1,
-        device=str(place),
-        precision=choose_precision(precision, place),
-        plan=plan,
-        versions=current_versions(),
-    )
-    return Job(recipe, inputs, replace(bundle, plan=plan))
+    settings = Settings(slice=slices // 2, solver=solver, steps=steps, seed=1, device=device, precision=precision)
+    return job_of(replace(bundle, plan=plan), prepare(plan, _inputs(plan, slices), settings))
 
 
 def write_case(bundle: ModelBundle, folder: Path, slices: int) -> tuple[Path, Path]:
     """Write label map and scan of a made-up patient with some air about it; returns the paths."""
-    inputs = _inputs(bundle, slices)
+    inputs = _inputs(bundle.plan, slices)
+    assert inputs.body is not None
     paths = folder / "labels.nii.gz", folder / "scan.nii.gz"
     z, y, x = inputs.mask.shape
     wider = inputs.mask.grid.box((-8, -24, -40), (z + 16, y + 48, x + 80))
     write_volume(resample(inputs.mask, wider, order=0), paths[0])
-    write_volume(resample(inputs.informed, wider, order=0), paths[1])
+    write_volume(resample(inputs.body, wider, order=0), paths[1])
     return paths
 
 
@@ -84,7 +68,7 @@ def write_cache(bundle: ModelBundle, folder: Path, patients: int, slices: int) -
     The last patient is held out.
     """
     assert bundle.vae is not None
-    labels = _inputs(bundle, slices).case.labels
+    labels = prepare_labels(bundle.plan, _inputs(bundle.plan, slices).mask).labels
     names = [f"patient-{number}" for number in range(patients)]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.json").write_text(bundle.plan.model_dump_json(), encoding="utf-8")
@@ -100,8 +84,7 @@ def write_cache(bundle: ModelBundle, folder: Path, patients: int, slices: int) -
     return cache
 
 
-def _inputs(bundle: ModelBundle, slices: int) -> Inputs:
-    plan = bundle.plan
+def _inputs(plan: Plan, slices: int) -> Inputs:
     rows, columns = plan.size
     y, x = np.ogrid[:rows, :columns]
     oval = ((y - rows / 2) / (rows / 2 - 3)) ** 2 + ((x - columns / 2) / (columns / 2 - 3)) ** 2 < 1
@@ -114,5 +97,4 @@ def _inputs(bundle: ModelBundle, slices: int) -> Inputs:
     voxels = np.where(labels > 0, 400 + 2 * y + texture, 0).astype(np.int16)
     affine = np.diag([*reversed(plan.spacing), 1.0])
     mask, scan = LabelMap(labels, affine), Volume(voxels, affine, plan.modality)
-    case = prepare_labels(plan, mask)
-    return Inputs(mask, case, scan, foreground(scan), case, same_patient=True)
+    return Inputs(mask, scan, scan)

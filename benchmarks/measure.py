@@ -71,13 +71,13 @@ def _generation(options: argparse.Namespace) -> dict[str, float]:
 def _command(options: argparse.Namespace) -> dict[str, float]:
     """From the start of the process to the first slices, by stages."""
     begun = psutil.Process().create_time()
-    from napari_gem3d.sampling.job import open_job
-    from napari_gem3d.sampling.recipe import make_recipe
+    from napari_gem3d.sampling.generation import open_volume
+    from napari_gem3d.sampling.settings import Settings
 
     stages = {"imports": time.time() - begun}
     labels, scan = (Path(options.command) / f"{name}.nii.gz" for name in ("labels", "scan"))
-    recipe = make_recipe(labels, scan, model=options.model, steps=options.steps, solver=options.solver, seed=1)
-    job = open_job(recipe)
+    settings = Settings(steps=options.steps, solver=options.solver, seed=1)
+    job = open_volume(labels, scan, model=options.model, settings=settings)
     stages["prepared"] = time.time() - begun
     for part in job.run():
         if part.indices and part.progress > 0:
@@ -88,15 +88,15 @@ def _command(options: argparse.Namespace) -> dict[str, float]:
 def _pressed(options: argparse.Namespace) -> dict[str, float]:
     """From pressing Generate, with the model loaded and nothing else prepared."""
     from napari_gem3d.bundle import load_bundle
-    from napari_gem3d.sampling.job import open_job
-    from napari_gem3d.sampling.recipe import make_recipe
+    from napari_gem3d.sampling.generation import open_volume
+    from napari_gem3d.sampling.settings import Settings
 
     bundle = load_bundle(options.model)
     before = peak_mb()
     labels, scan = (Path(options.pressed) / f"{name}.nii.gz" for name in ("labels", "scan"))
     begun = time.perf_counter()
-    recipe = make_recipe(labels, scan, model=options.model, steps=options.steps, solver=options.solver, seed=1)
-    job = open_job(recipe, bundle=bundle)
+    settings = Settings(steps=options.steps, solver=options.solver, seed=1)
+    job = open_volume(labels, scan, model=options.model, settings=settings, bundle=bundle)
     prepared = time.perf_counter() - begun
     run = timed_run(job)
     run = {name: prepared + seconds for name, seconds in run.items()}

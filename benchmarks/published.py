@@ -14,8 +14,8 @@ from torch import Tensor
 
 from napari_gem3d.bundle import ModelBundle
 from napari_gem3d.bundle.conditioning import Conditions, body_positions, condition, label_channels
-from napari_gem3d.sampling.inputs import informed_picture
 from napari_gem3d.sampling.job import Job
+from napari_gem3d.sampling.prepare import informed_picture
 from napari_gem3d.sampling.solver import denoise, make_solver
 
 _TOGETHER = 4  # slices decoded at once, as ours
@@ -45,10 +45,10 @@ def published_volume(bundle: ModelBundle, job: Job, steps: int, seed: int = 1) -
     """
     vae, network, plan = bundle.vae, bundle.volume_unet, job.recipe.plan
     assert vae is not None and network is not None, "the job has checked that"
-    labels, schedule = job.inputs.case.labels, plan.schedule
-    picture, _ = informed_picture(plan, job.inputs, job.recipe.informed_slice)
+    labels, schedule = job.prepared.case.labels, plan.schedule
+    picture, _ = informed_picture(job.prepared)
     informed = vae.encode(torch.from_numpy(picture)[None, None])
-    start = job.recipe.start - job.inputs.case.slices.start
+    start = job.recipe.start - job.prepared.case.slices.start
     latents = informed.new_zeros(len(labels), *informed.shape[1:])
     known = torch.zeros(len(labels), dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)
@@ -71,7 +71,7 @@ def published_volume(bundle: ModelBundle, job: Job, steps: int, seed: int = 1) -
 
 
 def _window_conditions(bundle: ModelBundle, job: Job, slices: range, informed: Tensor, origin: int) -> Tensor:
-    plan, labels = job.recipe.plan, job.inputs.case.labels
+    plan, labels = job.recipe.plan, job.prepared.case.labels
     part = labels[slices.start : slices.stop]
     if plan.conditioning == "grey":
         encoded = Conditions(plan, part, torch.device("cpu"), bundle.vae)

@@ -18,33 +18,38 @@ if TYPE_CHECKING:
     from napari_gem3d.masks import augment_mask, transform_mask
     from napari_gem3d.samples import sample_patients
     from napari_gem3d.sampling.command_line import recipe_command
-    from napari_gem3d.sampling.edit_recipe import make_edit_recipe
     from napari_gem3d.sampling.export import export_dicom, export_nifti
-    from napari_gem3d.sampling.job import generate
-    from napari_gem3d.sampling.recipe import Recipe, make_recipe
+    from napari_gem3d.sampling.generation import edit, generate
+    from napari_gem3d.sampling.inputs import EditInputs, Inputs
+    from napari_gem3d.sampling.recipe import Recipe, make_edit_recipe, make_recipe
     from napari_gem3d.sampling.results import replay, run_recipe
+    from napari_gem3d.sampling.settings import Settings
     from napari_gem3d.sampling.windows import plan_edit_windows, plan_windows
     from napari_gem3d.volume import Volume, resample
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "EditInputs": "sampling.inputs",
     "Grid": "grid",
     "InputError": "errors",
+    "Inputs": "sampling.inputs",
     "LabelMap": "labels",
     "LabelTable": "labels",
     "Recipe": "sampling.recipe",
+    "Settings": "sampling.settings",
     "Volume": "volume",
     "augment_mask": "masks",
     "bundled_models": "bundle",
+    "edit": "sampling.generation",
     "enhance": "cohorts.enhance",
     "export_dicom": "sampling.export",
     "export_nifti": "sampling.export",
-    "generate": "sampling.job",
+    "generate": "sampling.generation",
     "harmonise": "cohorts.harmonise",
     "harmonize": "cohorts.harmonise",
     "load_bundle": "bundle",
-    "make_edit_recipe": "sampling.edit_recipe",
+    "make_edit_recipe": "sampling.recipe",
     "make_recipe": "sampling.recipe",
     "plan_edit_windows": "sampling.windows",
     "plan_windows": "sampling.windows",
@@ -60,14 +65,18 @@ _HOMES = {
 }
 
 __all__ = [
+    "EditInputs",
     "Grid",
     "InputError",
+    "Inputs",
     "LabelMap",
     "LabelTable",
     "Recipe",
+    "Settings",
     "Volume",
     "augment_mask",
     "bundled_models",
+    "edit",
     "enhance",
     "export_dicom",
     "export_nifti",

@@ -15,6 +15,8 @@ from napari_gem3d.grid import Grid
 from napari_gem3d.volume import Volume, resample
 
 Meaning = Literal["body", "lesion", "organ", "tissue"]
+# Where the tissue that a label map does not hold comes from.
+AnatomySource = Literal["scan", "map", "none"]
 
 # In arrays of label values, never in files: body whose tissue is not known, as where a lesion was taken out.
 UNKNOWN = 255

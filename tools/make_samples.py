@@ -33,8 +33,9 @@ from napari_gem3d.io import read_volume, replacing, write_volume
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.pictures import three_planes
 from napari_gem3d.samples import DATA, FORMAT, INDEX
-from napari_gem3d.sampling.job import open_job
-from napari_gem3d.sampling.recipe import GENERATED, Recipe, make_recipe, sidecar
+from napari_gem3d.sampling.generation import open_volume
+from napari_gem3d.sampling.recipe import GENERATED, Recipe, sidecar
+from napari_gem3d.sampling.settings import Settings
 from napari_gem3d.training.config.settings import DataSettings
 from napari_gem3d.training.data.dataset import read_dataset
 from napari_gem3d.volume import Volume, resample
@@ -293,9 +294,9 @@ class Studio:
         tried = range(patient.seed, patient.seed + self.candidates) if wanted is None else [wanted]
         found = []
         for seed in tried:
-            recipe = make_recipe(labels, GENERATED, position=position, model=self.model, seed=seed)
-            job = open_job(recipe, bundle=self.bundle)
-            case, picture = job.inputs.case, job.informed_picture
+            settings = Settings(position=position, seed=seed)
+            job = open_volume(labels, GENERATED, model=self.model, settings=settings, bundle=self.bundle)
+            recipe, case, picture = job.recipe, job.prepared.case, job.informed_picture
             found.append((fit(picture, case.labels[recipe.start - case.slices.start]), recipe, picture))
         if self.pictures is not None:
             sheet = np.concatenate([np.clip(picture / 4, 0, 255)[::-1, ::-1] for _, _, picture in found], axis=1)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_gem3d.anatomy.find import find_anatomy
-from napari_gem3d.labels import LabelMap, LabelTable
+from napari_gem3d.labels import AnatomySource, LabelMap, LabelTable
 from napari_gem3d.volume import Volume, resample
-
-AnatomySource = Literal["scan", "map", "none"]
 
 
 @dataclass(frozen=True)

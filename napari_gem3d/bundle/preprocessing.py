@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_gem3d.anatomy import AnatomySource, Completed, complete_anatomy
+from napari_gem3d.anatomy import Completed, complete_anatomy
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
 from napari_gem3d.grid import Grid
-from napari_gem3d.labels import Label, LabelMap
+from napari_gem3d.labels import AnatomySource, Label, LabelMap
 from napari_gem3d.volume import Volume, resample
 
 # How often U-Nets halve the latent grid, at least and at most.

@@ -33,18 +33,20 @@ def run(options: argparse.Namespace) -> int:
     from napari_gem3d.io import read_label_map, read_volume
     from napari_gem3d.pictures import three_planes
     from napari_gem3d.samples import sample_patients
-    from napari_gem3d.sampling.recipe import make_recipe
+    from napari_gem3d.sampling.generation import open_volume
+    from napari_gem3d.sampling.settings import Settings
 
     target, donor = (sample_patients()[name] for name in (TARGET, DONOR))
     # Copies, for people to look at; the recipe names them, and can be replayed wherever the folder goes.
     labels, informed, own = (_copied(path, options.out) for path in (target.labels, donor.image, target.image))
-    recipe = make_recipe(labels, informed, body=own, position=POSITION, seed=options.seed)
+    job = open_volume(labels, informed, own, settings=Settings(position=POSITION, seed=options.seed))
+    recipe = job.recipe
     print(
         f"Drawing the tumour of {target.title} ({target.about}; {labels}) in the contrast of {donor.title} "
         f"(slice {recipe.informed_slice} of {informed}). Both are synthetic, nobody's scans."
     )
     out = options.out / "generated.nii.gz"
-    written, interrupted = generate_with_progress(recipe, out)
+    written, interrupted = generate_with_progress(job, out)
     if written is not None:
         picture = out.with_name("generated.png")
         three_planes(

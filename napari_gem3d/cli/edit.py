@@ -6,14 +6,8 @@ import argparse
 import time
 from pathlib import Path
 
-from napari_gem3d.cli.options import (
-    add_drawing_options,
-    add_mass_effect_option,
-    add_output_options,
-    check_exist,
-    drawing_options,
-)
-from napari_gem3d.cli.progress import generate_with_progress, report
+from napari_gem3d.cli.options import add_drawing_options, add_output_options, add_settings, check_exist, settings_of
+from napari_gem3d.cli.progress import run_with_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,22 +15,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inputs = parser.add_argument_group("what to edit")
     inputs.add_argument("--image", type=Path, required=True, metavar="SCAN", help="the scan; the result gets its grid")
     inputs.add_argument("--mask", type=Path, required=True, metavar="M_BEFORE", help="its label map as it is")
-    inputs.add_argument("--edited", type=Path, required=True, metavar="M_AFTER", help="its label map as it shall be")
-    inputs.add_argument(
-        "--margin", type=float, metavar="MM", help="how far from changed labels voxels may change, mm (default: 5)"
-    )
+    inputs.add_argument("--edited", type=Path, required=True, metavar="M_AFTER", help="its label map after the edit")
+    add_settings(inputs, "margin_mm")
     inputs.add_argument(
         "--informed",
         type=Path,
         metavar="SCAN",
         help="scan whose slice shows how the changed part should look (default: the scan's own slices next to it)",
     )
-    which = inputs.add_mutually_exclusive_group()
-    which.add_argument("--slice", type=int, metavar="K", help="the informed slice, counted from the lowest (0)")
-    which.add_argument(
-        "--position", type=float, metavar="P", help="the informed slice, 0 lowest to 1 highest (default: at the edit)"
-    )
-    add_mass_effect_option(inputs)
+    add_settings(inputs.add_mutually_exclusive_group(), "slice", "position")
+    add_settings(inputs, "mass_effect_mm")
     add_drawing_options(parser)
     add_output_options(parser)
 
@@ -45,20 +33,15 @@ def run(options: argparse.Namespace) -> int:
     """Edit, and write the result with its recipe."""
     started = time.monotonic()
     check_exist(options.image, options.mask, options.edited, options.informed)
-    from napari_gem3d.sampling.edit_recipe import MARGIN_MM, make_edit_recipe
+    settings = settings_of(options)
+    from napari_gem3d.sampling.generation import open_edit
 
-    recipe = make_edit_recipe(
+    job = open_edit(
         options.image,
         options.mask,
         options.edited,
-        margin_mm=MARGIN_MM if options.margin is None else options.margin,
         informed=options.informed,
-        slice=options.slice,
-        position=options.position,
-        mass_effect_mm=options.mass_effect,
-        **drawing_options(options),
+        model=options.model,
+        settings=settings,
     )
-    written, interrupted = generate_with_progress(
-        recipe, options.out, keep_partial=options.keep_partial, resume=options.resume
-    )
-    return report(written, interrupted, recipe, time.monotonic() - started)
+    return run_with_progress(job, options, started)

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_gem3d.cli.generate import position
-from napari_gem3d.cli.options import add_drawing_options, check_exist
+from napari_gem3d.cli.options import add_drawing_options, add_settings, check_exist, given
 from napari_gem3d.cli.progress import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -36,13 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where informed slices are from: others (default), another patient of the dataset each; generated, drawn "
         "by the model; or a folder of scans",
     )
-    what.add_argument(
-        "--position",
-        type=position,
-        default=0.5,
-        metavar="P",
-        help="the informed slice, 0 lowest to 1 highest, or 'random' (default: 0.5)",
-    )
+    add_settings(what, "position", position=0.5)
     what.add_argument(
         "--augment",
         default="none",
@@ -97,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
 
     names = vars(options).keys() - {"dataset", "out", "run"}
     with terminable():
-        made = enhance(options.dataset, options.out, **{name: getattr(options, name) for name in names}, say=say)
+        made = enhance(options.dataset, options.out, **given(options, names), say=say)
     return report(made, time.monotonic() - started)
 
 

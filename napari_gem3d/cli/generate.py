@@ -6,16 +6,9 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Literal
 
-from napari_gem3d.cli.options import (
-    add_drawing_options,
-    add_mass_effect_option,
-    add_output_options,
-    check_exist,
-    drawing_options,
-)
-from napari_gem3d.cli.progress import generate_with_progress, report
+from napari_gem3d.cli.options import add_drawing_options, add_output_options, add_settings, check_exist, settings_of
+from napari_gem3d.cli.progress import run_with_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,47 +23,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="scan whose slice shows how the result should look; a folder of scans (the seed chooses another patient); "
         "a 2D image; or 'generated' (the model draws the slice)",
     )
-    which = inputs.add_mutually_exclusive_group()
-    which.add_argument("--slice", type=int, metavar="K", help="the informed slice, counted from the lowest (0)")
-    which.add_argument(
-        "--position",
-        type=position,
-        metavar="P",
-        help="the informed slice, 0 lowest to 1 highest, or 'random' (default: 0.5)",
-    )
+    add_settings(inputs.add_mutually_exclusive_group(), "slice", "position")
     inputs.add_argument(
         "--allow-own", action="store_true", help="from a folder of scans, the patient's own may be chosen too"
     )
-    inputs.add_argument(
-        "--informed-seed", type=int, metavar="N", help="of a slice that the model draws (default: the seed)"
-    )
-    inputs.add_argument(
-        "--pixel-mm",
-        type=float,
-        metavar="MM",
-        help="size of a pixel of a 2D image (default: what it says, or fitted to the body)",
-    )
+    add_settings(inputs, "informed_seed", "pixel_mm")
     inputs.add_argument(
         "--body",
         type=Path,
         metavar="SCAN",
         help="scan of the label map's patient: where the body is, if the label map does not say",
     )
-    add_mass_effect_option(inputs)
-    add_drawing_options(parser)
-    parser.add_argument(
-        "--known-level",
-        default="reached",
-        metavar="LEVEL",
-        help="noise level of known slices: reached (default), or published for imported weights",
-    )
-    parser.add_argument("--compile", action="store_true", help="compile the network first: pays for many volumes")
+    add_settings(inputs, "mass_effect_mm")
+    add_settings(add_drawing_options(parser), "known_level", "compiled")
     add_output_options(parser)
-
-
-def position(text: str) -> float | Literal["random"]:
-    """A position on the command line."""
-    return "random" if text == "random" else float(text)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -78,29 +44,22 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     informed = None if str(options.informed) == "generated" else options.informed
     check_exist(options.mask, informed, options.body)
-    from napari_gem3d.sampling.recipe import make_recipe
+    settings = settings_of(options)
+    from napari_gem3d.sampling.generation import open_volume
 
-    recipe = make_recipe(
+    job = open_volume(
         options.mask,
         options.informed,
-        body=options.body,
-        slice=options.slice,
-        position=options.position,
+        options.body,
+        model=options.model,
+        settings=settings,
         allow_own=options.allow_own,
-        informed_seed=options.informed_seed,
-        pixel_mm=options.pixel_mm,
-        known_level=options.known_level,
-        compiled=options.compile,
-        mass_effect_mm=options.mass_effect,
-        **drawing_options(options),
     )
+    recipe = job.recipe
     if not recipe.plan.informed:
         print(
             f"napari-gem3d: {recipe.plan.name} is a baseline without informed slice (Make-A-Volume): the scan only "
             "gives the intensity range and where generation starts.",
             file=sys.stderr,
         )
-    written, interrupted = generate_with_progress(
-        recipe, options.out, keep_partial=options.keep_partial, resume=options.resume
-    )
-    return report(written, interrupted, recipe, time.monotonic() - started)
+    return run_with_progress(job, options, started)

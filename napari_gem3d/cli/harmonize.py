@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_gem3d.cli.enhance import add_volume_options, add_worker_options, report, say, terminable
-from napari_gem3d.cli.options import check_exist
+from napari_gem3d.cli.options import check_exist, given
 from napari_gem3d.cli.progress import INTERRUPTED
 
 
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     from napari_gem3d.cohorts.harmonise import harmonise
 
     names = vars(options).keys() - {"dataset", "informed", "out", "run"}
-    chosen = {name: getattr(options, name) for name in names}
+    chosen = given(options, names)
     with terminable():
         made = harmonise(options.dataset, informed, options.out, slice=index, **chosen, say=say)
     code = report(made.cohort, time.monotonic() - started)

@@ -118,10 +118,11 @@ def run(options: argparse.Namespace) -> int:
     if not options.steps:
         raise InputError("Nothing is said about what to do; give at least one step such as --translate.")
     from napari_gem3d.io import read_label_map, read_volume, write_volume
-    from napari_gem3d.sampling.inputs import said_by_plan
-    from napari_gem3d.sampling.recipe import choose_seed, sidecar
+    from napari_gem3d.sampling.prepare import decide_seed, said_by_plan
+    from napari_gem3d.sampling.recipe import sidecar
+    from napari_gem3d.sampling.settings import Settings
 
-    seed = choose_seed(options.seed)
+    seed = decide_seed() if options.seed is None else Settings(seed=options.seed).seed
     plan = _plan(options.model)
     table = None if plan is None else plan.labels
     body = None if options.body is None else read_volume(options.body)

@@ -3,42 +3,71 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from napari_gem3d.errors import InputError
+from napari_gem3d.sampling.settings import DRAWING_NAMES, Settings, words_of
 
 
-def add_drawing_options(parser: argparse.ArgumentParser, seed: int | None = None) -> argparse._ArgumentGroup:
-    """Model, solver, seed and device; without a default for the seed, one is drawn. Returns their group."""
+def add_settings(
+    group: argparse._ArgumentGroup | argparse._MutuallyExclusiveGroup, *names: str, **defaults: Any
+) -> None:
+    """Add options of `Settings` by name; those of `defaults` have another default than there.
+
+    What is not given on the command line is None, or False, and is left to `Settings`.
+    """
+    for name in names:
+        words = words_of(name)
+        default = defaults.get(name)
+        if Settings.model_fields[name].annotation is bool:
+            group.add_argument(words["option"], action="store_true", dest=name, help=words["about"])
+            continue
+        usual = words["usual"] if default is None else default
+        about = f"{words['about']} (default: {usual})"
+        metavar = words["metavar"] or None
+        group.add_argument(words["option"], type=_number, dest=name, metavar=metavar, default=default, help=about)
+
+
+def _number(text: str) -> int | float | str:
+    """A value on the command line: a number if it is one; `Settings` says whether it fits."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def add_drawing_options(parser: argparse.ArgumentParser, **defaults: Any) -> argparse._ArgumentGroup:
+    """Model, solver, seed, device and the like. Returns their group."""
     how = parser.add_argument_group("how")
     how.add_argument("--model", default="brain-flair", help="bundled model or folder of one (default: brain-flair)")
-    how.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
-    how.add_argument("--solver", help="dpmsolver++, unipc or ddim (default: the model's)")
-    how.add_argument("--eta", type=float, default=0.0, help="fresh noise a step, ddim only, 0 to 1 (default: 0)")
-    usual = "drawn, and kept in the recipe" if seed is None else str(seed)
-    how.add_argument("--seed", type=int, default=seed, help=f"decides everything that is random (default: {usual})")
-    how.add_argument(
-        "--anatomy",
-        default="scan",
-        help="where labels of anatomy (ventricles, …) come from: scan (default), those that the label map lacks are "
-        "found in the scan of its patient; map, the label map alone; none",
-    )
-    how.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
-    how.add_argument("--precision", default="auto", help="float32, bfloat16, float16 or auto (default)")
+    add_settings(how, *DRAWING_NAMES, **defaults)
     return how
 
 
-def add_mass_effect_option(group: argparse._ArgumentGroup) -> None:
-    """How far lesions push what surrounds them."""
-    group.add_argument(
-        "--mass-effect",
-        type=float,
-        default=0.0,
-        metavar="MM",
-        help="how far the rim of a new or larger lesion pushes what surrounds it, mm; where a lesion goes, the tissue "
-        "comes back as far (default: 0)",
-    )
+def given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Options by name, without the settings that were not given."""
+    values = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None or name not in Settings.model_fields}
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """The settings that were given on the command line; those of the partial result for the seed of a resumed run.
+
+    Raises
+    ------
+    InputError
+        If a value is not possible.
+    """
+    chosen = given(options, vars(options).keys() & Settings.model_fields)
+    if options.resume and "seed" not in chosen:
+        from napari_gem3d.sampling.partial import recipe_to_resume
+
+        chosen["seed"] = recipe_to_resume(options.out).seed
+    return Settings(**chosen)
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -51,17 +80,6 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--resume", action="store_true", help="go on with what --keep-partial has left; the other options as then"
     )
-
-
-def drawing_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The values of `add_drawing_options` as the functions that make recipes take them."""
-    names = ("model", "steps", "solver", "eta", "seed", "anatomy", "device", "precision")
-    values = {name: getattr(options, name) for name in names}
-    if options.resume and options.seed is None:
-        from napari_gem3d.sampling.partial import recipe_to_resume
-
-        values["seed"] = recipe_to_resume(options.out).seed
-    return values
 
 
 def check_exist(*paths: Path | None) -> None:

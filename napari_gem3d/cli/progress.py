@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from napari_gem3d.sampling.job import Part
+    from napari_gem3d.sampling.job import Job, Part
     from napari_gem3d.sampling.recipe import Recipe
 
 INTERRUPTED = 130
@@ -35,10 +37,18 @@ def cancelling() -> Iterator[Event]:
         signal.signal(signal.SIGINT, before)
 
 
+def run_with_progress(job: Job, options: argparse.Namespace, started: float) -> int:
+    """Run a job as the options of a command say, with a progress bar on stderr; returns the exit code."""
+    written, interrupted = generate_with_progress(
+        job, options.out, keep_partial=options.keep_partial, resume=options.resume
+    )
+    return report(written, interrupted, job.recipe, time.monotonic() - started)
+
+
 def generate_with_progress(
-    recipe: Recipe, out: Path, *, keep_partial: bool = False, resume: bool = False, beside: Path | None = None
+    job: Job, out: Path, *, keep_partial: bool = False, resume: bool = False
 ) -> tuple[Path | None, bool]:
-    """Run a recipe with a progress bar on stderr; see `run_recipe`. A run that went on can be gone on with again.
+    """Run a job with a progress bar on stderr; see `run_job`. A run that went on can be gone on with again.
 
     Returns
     -------
@@ -55,7 +65,7 @@ def generate_with_progress(
         TimeRemainingColumn,
     )
 
-    from napari_gem3d.sampling.results import run_recipe
+    from napari_gem3d.sampling.results import run_job
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     left = (TimeRemainingColumn(), TextColumn("left"))
@@ -73,14 +83,8 @@ def generate_with_progress(
             bar.update(task, completed=part.progress, description=f"{slices} slices")
 
         try:
-            written = run_recipe(
-                recipe,
-                out,
-                cancel=cancel,
-                progress=show,
-                keep_partial=keep_partial or resume,
-                resume=resume,
-                beside=beside,
+            written = run_job(
+                job, out, cancel=cancel, progress=show, keep_partial=keep_partial or resume, resume=resume
             )
         finally:
             bar.stop()

@@ -37,5 +37,10 @@ def run(options: argparse.Namespace) -> int:
     changed = recipe.changed_versions()
     if changed:
         print(f"napari-gem3d: voxels may differ slightly ({'; '.join(changed)}).", file=sys.stderr)
-    written, interrupted = generate_with_progress(recipe, out, beside=options.recipe.parent)
+    from napari_gem3d.sampling.generation import open_job
+    from napari_gem3d.sampling.results import check_output
+
+    check_output(recipe, out)
+    job = open_job(recipe, beside=options.recipe.parent)
+    written, interrupted = generate_with_progress(job, out)
     return report(written, interrupted, recipe, time.monotonic() - started)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from napari_gem3d.anatomy import AnatomySource
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.store import find_bundle, hash_bundle, read_plan
 from napari_gem3d.cohorts.layout import (
@@ -24,11 +23,12 @@ from napari_gem3d.cohorts.layout import (
 from napari_gem3d.cohorts.outcome import Outcome
 from napari_gem3d.cohorts.runner import RETRIES, run_tasks
 from napari_gem3d.cohorts.target import check_bend
-from napari_gem3d.cohorts.variants import GENERATED, OTHERS, Augment, How, list_variants
+from napari_gem3d.cohorts.variants import GENERATED, OTHERS, Augment, How, list_variants, settings_of_run
 from napari_gem3d.cohorts.volumes import make_variant
 from napari_gem3d.errors import InputError
 from napari_gem3d.sampling.donors import is_pool
-from napari_gem3d.sampling.recipe import choose_seed, drawing_settings
+from napari_gem3d.sampling.prepare import decide
+from napari_gem3d.sampling.settings import DRAWING_NAMES, Settings
 from napari_gem3d.training.config.settings import DataSettings
 from napari_gem3d.training.data.dataset import Dataset, read_dataset
 
@@ -74,9 +74,7 @@ def enhance(
     out: Path | str,
     *,
     variants: int = 1,
-    seed: int = 0,
     informed: Path | str = OTHERS,
-    position: float | Literal["random"] = 0.5,
     augment: Augment = "none",
     bend_mm: float = 3.0,
     edit: int = 0,
@@ -84,17 +82,12 @@ def enhance(
     split: Literal["Tr", "Ts"] = "Tr",
     channel: int = 0,
     model: Path | str = "brain-flair",
-    steps: int | None = None,
-    solver: str | None = None,
-    eta: float = 0.0,
-    anatomy: AnatomySource = "scan",
-    device: str = "auto",
-    precision: str = "auto",
     threads: int = 1,
     workers: int = 0,
     scheduler: str | None = None,
     retries: int = RETRIES,
     say: Callable[[str], None] = lambda line: None,
+    **settings: Any,
 ) -> Cohort:
     """Draw every case of a dataset anew (re-sampling, section 4 of the paper), as a dataset that nnU-Net accepts.
 
@@ -110,15 +103,11 @@ def enhance(
         ``provenance.json`` and ``.csv``. New, or of an earlier call with the same settings.
     variants
         Volumes a case, CASE-v1 and so on.
-    seed
-        0 … 2³² − 1; seeds of volumes are functions of it and their names.
     informed
         "others": a slice of another patient of the dataset, another one for every variant of a case as far as there
         are some (IC of the paper); "generated": the model draws it (IG); or a folder of scans to take the slices
         from, of which those with the name or the content of the case are left out. A baseline without informed slice
         takes the intensity range of the case's own scan.
-    position
-        Of the informed slice in its body, 0 lowest to 1 highest, or "random".
     augment
         How label maps vary (MA): "brain" moves the lesion, "abdomen" turns everything, "none".
     bend_mm
@@ -134,13 +123,16 @@ def enhance(
         "Tr", or "Ts" for ``imagesTs`` and ``labelsTs``.
     channel
         Which channel of the images.
-    model, steps, solver, eta, anatomy, device, precision
-        As for `make_recipe`.
+    model
+        Folder of a bundle, or the name of a bundled model.
     threads
         Of the processor for a volume. It changes how sums are rounded, so it is a setting and not the number of cores:
         use several cores by several workers.
     workers, scheduler, retries, say
         See `run_tasks`. The folders must be reached by the same paths on all machines.
+    **settings
+        steps, solver, eta, anatomy, device, precision, see `Settings`; position, of the informed slice in its body
+        (0.5 if not given); seed (0 if not given), of which and of their names the seeds of volumes are functions.
 
     Returns
     -------
@@ -157,43 +149,44 @@ def enhance(
     kind = _check(plan, find_bundle(model), informed, augment, variants, edit, include_real)
     if threads < 1:
         raise InputError(f"{threads} threads are not possible; choose 1 or more.")
-    there = "cpu" if scheduler is not None else device  # a scheduler's workers have devices that this machine lacks
-    choose_seed(seed)
     check_bend(bend_mm)
-    drawing_settings(plan, solver, steps, eta, seed, there, precision, anatomy=anatomy)
+    chosen = settings_of_run(settings, seed=0, position=0.5)
+    check_here(plan, chosen, scheduler)
     read = read_dataset(dataset, DataSettings(channel=channel), split)
-    settings: dict[str, Any] = {
+    described: dict[str, Any] = {
         "dataset": relative(dataset.absolute(), layout.root),
         "split": split,
         "channel": channel,
         "variants": variants,
         "edit": edit,
         "include_real": include_real,
-        "seed": seed,
+        "seed": chosen.seed,
         "informed": str(informed) if informed in (OTHERS, GENERATED) else relative(Path(informed), layout.root),
-        "position": position,
+        "position": chosen.position,
         "augment": augment,
         "bend_mm": bend_mm,
         "model": plan.name,
         "model_sha256": hash_bundle(find_bundle(model)),
-        "solver": solver,
-        "steps": steps,
-        "eta": eta,
-        "anatomy": anatomy,
-        "device": device,
-        "precision": precision,
+        **drawn(chosen),
         "threads": threads,
         "labels": labels_of(read, plan),
     }
-    take_place(layout, read, settings)
-    same = ("solver", "steps", "eta", "anatomy", "device", "precision", "position", "augment", "bend_mm", "threads")
-    shared = {name: settings[name] for name in (*same, "labels")}
-    how = How(of_all(model), **shared, ignore=read.ignore, digest=digest_of(settings))
+    take_place(layout, read, described)
+    how = How(
+        of_all(model),
+        chosen,
+        augment=augment,
+        bend_mm=bend_mm,
+        threads=threads,
+        labels=described["labels"],
+        ignore=read.ignore,
+        digest=digest_of(described),
+    )
     tasks = list_variants(
         read.cases,
         layout.root,
         how,
-        seed=seed,
+        seed=chosen.seed or 0,
         kind=kind,
         variants=variants,
         edits=edit,
@@ -201,11 +194,22 @@ def enhance(
         informed=informed,
     )
     outcomes = run_tasks(
-        tasks, make_variant, workers=workers, scheduler=scheduler, device=device, retries=retries, say=say
+        tasks, make_variant, workers=workers, scheduler=scheduler, device=chosen.device, retries=retries, say=say
     )
     records = layout.tidy(task.name for task in tasks)
-    describe(layout, read, plan, settings, records, outcomes)
+    describe(layout, read, plan, described, records, outcomes)
     return Cohort(layout.root, tuple(outcomes), len(tasks), records)
+
+
+def check_here(plan: Plan, settings: Settings, scheduler: str | None) -> None:
+    """Raise InputError for settings that the model or this machine cannot take."""
+    # The workers of a scheduler have devices that this machine lacks.
+    decide(plan, settings if scheduler is None else settings.changed(device="cpu"))
+
+
+def drawn(settings: Settings) -> dict[str, Any]:
+    """How all volumes are drawn, as the record of a dataset has it."""
+    return {name: getattr(settings, name) for name in DRAWING_NAMES if name != "seed"}
 
 
 def _check(

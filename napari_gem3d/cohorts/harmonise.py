@@ -8,26 +8,32 @@ from pathlib import Path
 from typing import Any, Literal
 
 from napari_gem3d import __version__
-from napari_gem3d.anatomy import AnatomySource
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.store import find_bundle, hash_bundle, read_plan
-from napari_gem3d.cohorts.enhance import Cohort, describe, digest_of, labels_of, of_all, take_place
+from napari_gem3d.cohorts.enhance import (
+    Cohort,
+    check_here,
+    describe,
+    digest_of,
+    drawn,
+    labels_of,
+    of_all,
+    take_place,
+)
 from napari_gem3d.cohorts.harmonise_measure import Measure, Measurement, measure, read_measurement
 from napari_gem3d.cohorts.harmonise_sources import find_sources
 from napari_gem3d.cohorts.harmonise_spread import spreads, summary
 from napari_gem3d.cohorts.layout import Layout, relative, write_json
 from napari_gem3d.cohorts.outcome import Outcome
 from napari_gem3d.cohorts.runner import RETRIES, run_tasks
-from napari_gem3d.cohorts.variants import How, Variant, derived
+from napari_gem3d.cohorts.variants import How, Variant, derived, settings_of_run
 from napari_gem3d.cohorts.volumes import make_variant
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
-from napari_gem3d.io import read_slice, replacing, sha256
+from napari_gem3d.io import read_slice, read_volume, replacing, sha256
 from napari_gem3d.io.slices import is_slice
-from napari_gem3d.labels import LabelMap
 from napari_gem3d.sampling.donors import patient
-from napari_gem3d.sampling.inputs import Inputs, check_modality, choose_slice, own_case, read_scan
-from napari_gem3d.sampling.recipe import choose_seed, drawing_settings
+from napari_gem3d.sampling.prepare import check_modality, choose_slice, own_case, said_by_plan
 from napari_gem3d.training.config.settings import DataSettings
 from napari_gem3d.training.data.dataset import Dataset, read_dataset
 
@@ -87,19 +93,13 @@ def harmonise(
     source_pattern: str | None = None,
     split: Literal["Tr", "Ts"] = "Tr",
     channel: int = 0,
-    seed: int = 0,
     model: Path | str = "brain-flair",
-    steps: int | None = None,
-    solver: str | None = None,
-    eta: float = 0.0,
-    anatomy: AnatomySource = "scan",
-    device: str = "auto",
-    precision: str = "auto",
     threads: int = 1,
     workers: int = 0,
     scheduler: str | None = None,
     retries: int = RETRIES,
     say: Callable[[str], None] = lambda line: None,
+    **settings: Any,
 ) -> Harmonised:
     """Draw every case of a dataset anew with one informed slice (de-enhancement, section 4 of the paper), and report.
 
@@ -124,11 +124,9 @@ def harmonise(
         "Tr", or "Ts" for ``imagesTs`` and ``labelsTs``.
     channel
         Which channel of the images.
-    seed
-        0 … 2³² − 1; seeds of volumes are functions of it and their names.
-    model, steps, solver, eta, anatomy, device, precision
-        As for `make_recipe`; the model must look at an informed slice.
-    threads, workers, scheduler, retries, say
+    model
+        Folder of a bundle, or the name of a bundled model, that looks at an informed slice.
+    threads, workers, scheduler, retries, say, **settings
         As for `enhance`.
 
     Returns
@@ -150,48 +148,48 @@ def harmonise(
         raise InputError(f"{plan.name} is a baseline without informed slice, which harmonises nothing; take another.")
     if threads < 1:
         raise InputError(f"{threads} threads are not possible; choose 1 or more.")
-    there = "cpu" if scheduler is not None else device  # a scheduler's workers have devices that this machine lacks
-    choose_seed(seed)
-    drawing_settings(plan, solver, steps, eta, seed, there, precision, anatomy=anatomy)
+    common = settings_of_run(settings, seed=0)
+    check_here(plan, common, scheduler)
     read = read_dataset(dataset, DataSettings(channel=channel), split)
     origins = find_sources(
         [case.name for case in read.cases], None if sources is None else Path(sources), source_pattern
     )
     chosen = _informed(plan, Path(informed), slice, position)
-    settings: dict[str, Any] = {
+    described: dict[str, Any] = {
         "task": "harmonise",
         "dataset": relative(dataset.absolute(), layout.root),
         "split": split,
         "channel": channel,
-        "seed": seed,
+        "seed": common.seed,
         "informed": relative(chosen.path.absolute(), layout.root),
         "informed_sha256": sha256(chosen.path),
         "slice": chosen.index,
         "position": chosen.position,
         "model": plan.name,
         "model_sha256": hash_bundle(find_bundle(model)),
-        "solver": solver,
-        "steps": steps,
-        "eta": eta,
-        "anatomy": anatomy,
-        "device": device,
-        "precision": precision,
+        **drawn(common),
         "threads": threads,
         "labels": labels_of(read, plan),
     }
-    take_place(layout, read, settings)
-    same = ("solver", "steps", "eta", "anatomy", "device", "precision", "position", "threads", "labels")
-    how = How(of_all(model), **{name: settings[name] for name in same}, ignore=read.ignore, digest=digest_of(settings))
-    who: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "device": device}
+    take_place(layout, read, described)
+    how = How(
+        of_all(model),
+        common.changed(position=chosen.position),
+        threads=threads,
+        labels=described["labels"],
+        ignore=read.ignore,
+        digest=digest_of(described),
+    )
+    who: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "device": common.device}
     running = {**who, "retries": retries, "say": say}
-    tasks = _tasks(read, chosen.path, layout, how, seed)
+    tasks = _tasks(read, chosen.path, layout, how)
     outcomes = run_tasks(tasks, make_variant, **running)
     records = layout.tidy(task.name for task in tasks)
-    describe(layout, read, plan, settings, records, outcomes)
+    describe(layout, read, plan, described, records, outcomes)
     cohort = Cohort(layout.root, tuple(outcomes), len(tasks), records)
     if cohort.interrupted:
         return Harmonised(cohort, None, interrupted=True)
-    return _reported(read, cohort, layout, plan, settings["labels"], chosen, origins, running)
+    return _reported(read, cohort, layout, plan, described["labels"], chosen, origins, running)
 
 
 harmonize = harmonise  # as the command is called
@@ -239,16 +237,15 @@ def _informed(plan: Plan, path: Path, index: int | None, position: float | None)
         if not 0 <= share <= 1:
             raise InputError(f"The position {share} is not possible; choose 0 (lowest slice) to 1 (highest).")
         return Informed(path, 0, 1, share)
-    scan = read_scan(plan, path)
-    inside = foreground(scan)
-    own = own_case(plan, scan, inside)
-    mask = LabelMap(inside.astype("uint8"), scan.affine)
-    chosen = choose_slice(Inputs(mask, own, scan, inside, own, same_patient=True), index, position)
+    scan = read_volume(path)
+    check_modality(plan, scan)
+    own = own_case(plan, scan, foreground(said_by_plan(plan, scan)))
+    chosen = choose_slice(own, path, index, position)
     slices = own.grid.shape[0]
     return Informed(path, chosen, slices, chosen / max(slices - 1, 1))
 
 
-def _tasks(dataset: Dataset, informed: Path, layout: Layout, how: How, seed: int) -> list[Variant]:
+def _tasks(dataset: Dataset, informed: Path, layout: Layout, how: How) -> list[Variant]:
     donor = ((patient(informed), informed.absolute()),)
     return [
         Variant(
@@ -257,8 +254,8 @@ def _tasks(dataset: Dataset, informed: Path, layout: Layout, how: How, seed: int
             case.name,
             case.image.absolute(),
             case.labels.absolute(),
-            derived(seed, case.name, "volume"),
-            derived(seed, case.name, "mask"),
+            derived(how.settings.seed, case.name, "volume"),
+            derived(how.settings.seed, case.name, "mask"),
             donor,
             layout.root,
             how,

@@ -16,7 +16,7 @@ from napari_gem3d.cohorts.layout import ENDING, Layout
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
 from napari_gem3d.io import read_label_map, read_volume, replacing
-from napari_gem3d.sampling.references import Strict
+from napari_gem3d.sampling.settings import Strict
 from napari_gem3d.volume import Modality, Volume, resample
 
 # Changes when something is measured in another way, so that earlier measurements are made anew.

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import replacing, sha256
 from napari_gem3d.sampling.recipe import sidecar
-from napari_gem3d.sampling.references import Strict
+from napari_gem3d.sampling.settings import Strict
 
 Kind = Literal["IC", "IG", "edit", "real", "baseline", "harmonised"]
 ENDING = ".nii.gz"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_gem3d.anatomy import AnatomySource, Completed, complete_anatomy
+from napari_gem3d.anatomy import Completed, complete_anatomy
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.preprocessing import body_label
 from napari_gem3d.cohorts.outcome import LeftOut
@@ -16,10 +16,10 @@ from napari_gem3d.cohorts.variants import How, Variant, derived
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
 from napari_gem3d.io import read_label_map, read_volume
-from napari_gem3d.labels import LabelMap
+from napari_gem3d.labels import AnatomySource, LabelMap
 from napari_gem3d.masks import Elastic, MaskResult, Selection, augment_mask, transform_mask
 from napari_gem3d.masks.scene import with_body
-from napari_gem3d.sampling.inputs import said_by_plan
+from napari_gem3d.sampling.prepare import said_by_plan
 
 # The policy sometimes draws nothing. An edit without a change is none, so it is drawn again, so often.
 _DRAWS = 20
@@ -76,12 +76,12 @@ def make_target(variant: Variant, plan: Plan) -> Target:
     labels = labels.with_voxels(labels.voxels.astype(np.uint8))
     if variant.kind == "edit":
         return _edited(variant, plan, labels)
-    if plan.labels.tissues and how.anatomy == "scan" and (how.augment != "none" or how.bend_mm):
+    if plan.labels.tissues and how.settings.anatomy == "scan" and (how.augment != "none" or how.bend_mm):
         return _with_anatomy(variant, plan, labels)
     if how.augment == "none":
-        return Target(labels, how.anatomy)
+        return Target(labels, how.settings.anatomy)
     result = augment_mask(labels, how.augment, seed=variant.mask_seed, body=read_volume(variant.image))
-    return Target(result.labels, how.anatomy, _operations(result), result.notes)
+    return Target(result.labels, how.settings.anatomy, _operations(result), result.notes)
 
 
 def _edited(variant: Variant, plan: Plan, labels: LabelMap) -> Target:
@@ -94,7 +94,7 @@ def _edited(variant: Variant, plan: Plan, labels: LabelMap) -> Target:
     for _ in range(_DRAWS):
         result = augment_mask(labels, "brain", seed=rng, body=scan)
         if result.changed.any():
-            return Target(result.labels, variant.how.anatomy, _operations(result), result.notes)
+            return Target(result.labels, variant.how.settings.anatomy, _operations(result), result.notes)
     raise LeftOut(f"{_DRAWS} draws left the lesion as it is, most likely for want of room in the body.")
 
 

@@ -6,14 +6,15 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_gem3d.anatomy import AnatomySource
 from napari_gem3d.cohorts.layout import Kind
+from napari_gem3d.errors import InputError
 from napari_gem3d.sampling.donors import patient, scans_of
+from napari_gem3d.sampling.settings import DRAWING_NAMES, Settings
 from napari_gem3d.training.data.dataset import CasePaths
 
 OTHERS, GENERATED = "others", "generated"
@@ -30,14 +31,10 @@ class How:
     ----------
     model
         Name of a bundled model, or a folder (absolute).
-    solver, steps, eta, device, precision
-        As `make_recipe` takes them.
-    position
-        Of the informed slice in its scan, 0 to 1, or "random".
+    settings
+        As `make_recipe` takes them; the seed is the run's, and every volume has one of its own.
     augment
         The policy by which label maps vary.
-    anatomy
-        Where labels of anatomy come from, as `make_recipe` takes it.
     bend_mm
         By how much anatomy from scans is bent, root mean square of the displacement; edits are not bent.
     threads
@@ -51,24 +48,13 @@ class How:
     """
 
     model: str
-    solver: str | None = None
-    steps: int | None = None
-    eta: float = 0.0
-    device: str = "auto"
-    precision: str = "auto"
-    position: float | Literal["random"] = 0.5
+    settings: Settings = field(default_factory=Settings)
     augment: Augment = "none"
-    anatomy: AnatomySource = "scan"
     bend_mm: float = 0.0
     threads: int = 1
     labels: Mapping[str, int] = field(default_factory=dict)
     ignore: int | None = None
     digest: str = ""
-
-    def drawing(self, seed: int) -> dict[str, Any]:
-        """Arguments that `make_recipe` and `make_edit_recipe` share."""
-        names = ("model", "solver", "steps", "eta", "anatomy", "device", "precision")
-        return {**{name: getattr(self, name) for name in names}, "seed": seed}
 
 
 @dataclass(frozen=True)
@@ -107,6 +93,21 @@ class Variant:
     donors: tuple[tuple[str, Path], ...]
     out: Path
     how: How
+
+
+def settings_of_run(given: Mapping[str, object], **defaults: object) -> Settings:
+    """The settings of all volumes of a run.
+
+    Raises
+    ------
+    InputError
+        If a value is not possible, or a setting is none of a whole run.
+    """
+    known = (*DRAWING_NAMES, "position")
+    for name in given:
+        if name not in known:
+            raise InputError(f"A dataset takes no setting '{name}'; choose from {', '.join(known)}.")
+    return Settings(**{**defaults, **given})
 
 
 def derived(*parts: object) -> int:

@@ -21,9 +21,8 @@ from napari_gem3d.cohorts.variants import Variant
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
 from napari_gem3d.io import read_label_map, read_volume, replacing, sha256, write_volume
-from napari_gem3d.sampling.edit_recipe import make_edit_recipe
-from napari_gem3d.sampling.inputs import check_modality
-from napari_gem3d.sampling.recipe import GENERATED, Recipe, make_recipe
+from napari_gem3d.sampling.prepare import check_modality
+from napari_gem3d.sampling.recipe import GENERATED, Recipe, make_edit_recipe, make_recipe
 from napari_gem3d.sampling.references import InputFile
 from napari_gem3d.sampling.results import run_recipe
 
@@ -140,10 +139,17 @@ def _generate(variant: Variant, layout: Layout) -> Record:
 
 def _recipe(variant: Variant, plan: Plan, target: Target, mask: Path) -> tuple[Recipe, str | None, list[str]]:
     """The recipe, the name of the donor if there is one, and notes."""
-    drawing = {**variant.how.drawing(variant.seed), "anatomy": target.anatomy}
+    settings = variant.how.settings.model_dump(exclude_defaults=True)
+    drawing: dict[str, Any] = {
+        **settings,
+        "model": variant.how.model,
+        "seed": variant.seed,
+        "anatomy": target.anatomy,
+        "position": None,
+    }
     if variant.kind == "edit":
         return make_edit_recipe(variant.image, variant.labels, mask, **drawing), None, []
-    drawing |= {"body": variant.image, "position": variant.how.position}
+    drawing |= {"body": variant.image, "position": variant.how.settings.position}
     if variant.kind == "IG":
         return make_recipe(mask, GENERATED, **drawing), None, []
     if variant.kind == "baseline":

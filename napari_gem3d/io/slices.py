@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def read_slice(path: Path | str, pixel_mm: float | None = None) -> Volume:
         check_intensities(volume.voxels, path)
         if pixel_mm is None:
             return volume
-        return Volume(volume.voxels, _resized(volume, pixel_mm), volume.modality, path, volume.meta)
+        return resized(volume, pixel_mm)
     if path.name.lower().endswith(PICTURES):
         pixels, spacing, modality = _picture(path), (1.0, 1.0), ""
     else:
@@ -86,10 +87,14 @@ def read_slice(path: Path | str, pixel_mm: float | None = None) -> Volume:
     return Volume(pixels[None, ::-1, ::-1].copy(), np.diag([columns, rows, 1.0, 1.0]), modality, source=path)  # type: ignore[arg-type]
 
 
-def _resized(volume: Volume, pixel_mm: float) -> NDArray[np.float64]:
+def resized(volume: Volume, pixel_mm: float) -> Volume:
+    """An axial slice whose pixels are squares of another size, in mm; its thickness stays."""
+    sizes = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    across = int(np.argmax(np.abs(volume.affine[2, :3])))
+    factors = [1.0 if axis == across else pixel_mm / size for axis, size in enumerate(sizes)]
     affine = np.array(volume.affine, dtype=np.float64)
-    affine[:3, :3] *= pixel_mm / np.linalg.norm(affine[:3, :3], axis=0)
-    return affine
+    affine[:3, :3] *= factors
+    return replace(volume, affine=affine)
 
 
 def _picture(path: Path) -> NDArray[np.generic]:

@@ -11,6 +11,7 @@ from napari_gem3d.bundle.preprocessing import canonical_grid
 from napari_gem3d.io import read_label_map
 from napari_gem3d.io.slices import is_slice
 from napari_gem3d.sampling.recipe import GENERATED, Recipe
+from napari_gem3d.sampling.settings import Drawing, Settings, words_of
 
 
 def recipe_command(recipe: Recipe, out: Path | str, *, beside: Path | None = None) -> list[str]:
@@ -31,17 +32,11 @@ def recipe_command(recipe: Recipe, out: Path | str, *, beside: Path | None = Non
         If an input is missing or has changed, so that no command could make the same.
     """
     inputs = (_edit_inputs if recipe.task == "edit" else _whole_inputs)(recipe, beside)
-    drawn = {
-        "--model": _model(recipe),
-        "--steps": recipe.steps,
-        "--solver": recipe.solver,
-        "--eta": recipe.eta,
-        "--seed": recipe.seed,
-        "--anatomy": recipe.anatomy,
-        "--mass-effect": recipe.mass_effect_mm,
-        "--device": recipe.device,
-        "--precision": recipe.precision,
-    }
+    names = (name for name in Settings.model_fields if name in Drawing.model_fields and name != "compiled")
+    drawn = {words_of(name)["option"]: getattr(recipe, name) for name in names}
+    drawn["--model"] = _model(recipe)
+    if recipe.task == "edit":
+        del drawn["--known-level"]
     arguments = {**inputs, **drawn, "--out": Path(out).absolute()}
     words = [word for option, value in arguments.items() for word in (option, str(value))]
     command = "edit" if recipe.task == "edit" else "generate"
@@ -68,7 +63,7 @@ def _whole_inputs(recipe: Recipe, beside: Path | None) -> dict[str, object]:
         options["--pixel-mm"] = recipe.pixel_mm
     if recipe.body is not None:
         options["--body"] = recipe.body.found(beside).absolute()
-    return {**options, "--known-level": recipe.known_level}
+    return options
 
 
 def _edit_inputs(recipe: Recipe, beside: Path | None) -> dict[str, object]:

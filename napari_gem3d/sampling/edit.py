@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,9 +20,8 @@ from typing_extensions import override
 
 from napari_gem3d.bundle import ModelBundle
 from napari_gem3d.bundle.preprocessing import prepare_scan
-from napari_gem3d.sampling.edit_inputs import EditInputs
-from napari_gem3d.sampling.edit_recipe import inputs_of
 from napari_gem3d.sampling.job import Job, as_dtype
+from napari_gem3d.sampling.prepare_edit import PreparedEdit
 from napari_gem3d.sampling.propagation import Given
 from napari_gem3d.sampling.recipe import Recipe
 from napari_gem3d.sampling.streaks import runs_of, surroundings
@@ -32,22 +30,22 @@ from napari_gem3d.volume import Volume, resample
 
 
 class EditJob(Job):
-    """One local edit, ready to run; `open_job` makes it of a recipe whose task is "edit".
+    """One local edit, ready to run; `generation` makes it.
 
     Its parts hold the slices that the edit does not reach first, as the scan has them, then those that it reaches,
     already blended into the scan. `grid` is the canonical grid of the scan at the plan's spacing.
     """
 
-    def __init__(self, recipe: Recipe, inputs: EditInputs, bundle: ModelBundle) -> None:
-        self._edit, self._bundle = inputs, bundle
-        whole = inputs.case.grid
-        self._scan = resample(inputs.image, whole).voxels.astype(np.float32)
-        box = inputs.case.box.affine
-        self._weight = resample(Volume(inputs.box_weight, box), whole).voxels
+    def __init__(self, recipe: Recipe, prepared: PreparedEdit, bundle: ModelBundle) -> None:
+        self._edit, self._bundle = prepared, bundle
+        whole = prepared.case.grid
+        self._scan = resample(prepared.image, whole).voxels.astype(np.float32)
+        box = prepared.case.box.affine
+        self._weight = resample(Volume(prepared.box_weight, box), whole).voxels
         self._plane = _extent(self._weight)[1:]
-        super().__init__(recipe, inputs, bundle)
+        super().__init__(recipe, prepared, bundle)
         # The informed slice may come from another scan; what is drawn has the intensities of the edited one.
-        self._intensities = inputs.intensities
+        self._intensities = prepared.intensities
 
     def _given(self) -> Given:
         """The scan's latents where windows need them, and how much of them stays."""
@@ -81,7 +79,7 @@ class EditJob(Job):
             for run in runs
             for window in plan_edit_windows(count, run.start, run.stop - 1, plan.window, plan.overlap)
         ]
-        if recipe.edit is None or recipe.edit.own_neighbours:
+        if self._edit.own_neighbours:
             return tuple(windows)
         generated = {i for run in runs for i in run}
         # Instead of the scan's own slices beside the edit, the chosen one informs.
@@ -135,8 +133,3 @@ def _extent(weight: NDArray[np.float32]) -> tuple[slice, slice, slice]:
     ends = [np.flatnonzero(weight.any(axis=tuple(a for a in range(3) if a != axis)))[[0, -1]] for axis in range(3)]
     z, y, x = (slice(int(first), int(last) + 1) for first, last in ends)
     return z, y, x
-
-
-def open_edit(recipe: Recipe, bundle: ModelBundle, beside: Path | None) -> EditJob:
-    """Read and check what the recipe of an edit names; see `open_job`."""
-    return EditJob(recipe, inputs_of(recipe, beside), bundle)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_gem3d.anatomy import AnatomySource, Completed, complete_anatomy
+from napari_gem3d.anatomy import Completed, complete_anatomy
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.preprocessing import body_label
-from napari_gem3d.labels import UNKNOWN, LabelMap
+from napari_gem3d.labels import UNKNOWN, AnatomySource, LabelMap
 from napari_gem3d.masks.mass_effect import MassEffect
 from napari_gem3d.volume import Volume
 

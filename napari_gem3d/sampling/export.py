@@ -44,7 +44,7 @@ def export_nifti(volume: Volume, recipe: Recipe, out: Path | str, *, sources: It
     out = Path(out)
     check_output(recipe, out)
     labels = _label_maps(recipe, out)
-    _check_nothing_lost(out, list(labels), [*sources, *(Path(file.path) for file in recipe.files)])
+    _check_nothing_lost(out, list(labels), [*sources, *(Path(file.path) for file in recipe.files if file.path)])
     try:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
             staged = Path(temporary)

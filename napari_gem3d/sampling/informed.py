@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,8 +10,8 @@ from torch import Tensor
 from napari_gem3d.bundle import ModelBundle
 from napari_gem3d.device import autocast
 from napari_gem3d.errors import InputError
-from napari_gem3d.sampling.inputs import Inputs, informed_picture
-from napari_gem3d.sampling.propagation import Sampling
+from napari_gem3d.sampling.prepare import Prepared, informed_picture
+from napari_gem3d.sampling.settings import Drawing
 from napari_gem3d.sampling.solver import denoise, make_solver
 
 # One slice costs next to nothing, and whatever is wrong with it goes through the whole volume.
@@ -22,25 +20,15 @@ DRAWING_STEPS = 50
 _DRAWING_STREAM = 0x1F0A
 
 
-def informed_latents(
-    bundle: ModelBundle, inputs: Inputs, index: int, start: int, sampling: Sampling, seed: int | None = None
-) -> tuple[Tensor, NDArray[np.float32]]:
+def informed_latents(bundle: ModelBundle, prepared: Prepared) -> tuple[Tensor, NDArray[np.float32]]:
     """Latents of the informed slice, and the slice itself.
 
     Parameters
     ----------
     bundle
         Its VAE encodes a slice that is cut from a scan, its position U-Net draws one that is not.
-    inputs
-        The files.
-    index
-        The slice of the informed scan, from `choose_slice`; of no meaning if the slice is drawn.
-    start
-        The slice that it stands for, on axis 0 of the case's grid.
-    sampling
-        Solver, seed, device.
-    seed
-        Of a slice that is drawn, where it is not that of `sampling`.
+    prepared
+        The inputs, and which slice was chosen.
 
     Returns
     -------
@@ -53,23 +41,25 @@ def informed_latents(
         If the slice has to be drawn and the bundle has no position U-Net.
     """
     assert bundle.vae is not None, "jobs check that"
-    device = torch.device(sampling.device)
-    height, width = inputs.case.box.shape[1:]
-    if inputs.drawn:
-        slices = inputs.case.slices
-        position = (start - slices.start) / max(len(slices) - 1, 1)
-        drawing = sampling if seed is None else replace(sampling, seed=seed)
+    drawing = prepared.drawing
+    device, precision = torch.device(drawing.device), drawing.precision
+    height, width = prepared.case.box.shape[1:]
+    if prepared.drawn:
+        slices = prepared.case.slices
+        position = (prepared.start - slices.start) / max(len(slices) - 1, 1)
+        if prepared.informed_seed is not None:
+            drawing = drawing.model_copy(update={"seed": prepared.informed_seed})
         latents = draw_slice(bundle, position, (height, width), drawing)
-        with torch.no_grad(), autocast(sampling.precision, device):
+        with torch.no_grad(), autocast(precision, device):
             drawn = bundle.vae.decode(latents)[0, 0]
         picture = np.clip(drawn.float().cpu().numpy(), -1, 1)
         return latents, picture
-    picture, _ = informed_picture(bundle.plan, inputs, index)
-    with torch.no_grad(), autocast(sampling.precision, device):
+    picture, _ = informed_picture(prepared)
+    with torch.no_grad(), autocast(precision, device):
         return bundle.vae.encode(torch.from_numpy(picture)[None, None].to(device)).float(), picture
 
 
-def draw_slice(bundle: ModelBundle, position: float, shape: tuple[int, int], sampling: Sampling) -> Tensor:
+def draw_slice(bundle: ModelBundle, position: float, shape: tuple[int, int], drawing: Drawing) -> Tensor:
     """Draw the latents of a slice for a position in the body (IG of the paper).
 
     Parameters
@@ -80,7 +70,7 @@ def draw_slice(bundle: ModelBundle, position: float, shape: tuple[int, int], sam
         0 for the lowest slice of the body to 1 for the highest.
     shape
         Rows and columns of the slice, multiples of the VAE's factor.
-    sampling
+    drawing
         Solver, seed, device; a seed draws the same slice whatever the number of steps of the volume.
 
     Returns
@@ -98,9 +88,9 @@ def draw_slice(bundle: ModelBundle, position: float, shape: tuple[int, int], sam
         raise InputError(
             f"The model {plan.name} has no position U-Net to draw an informed slice; give a scan as informed slice."
         )
-    settings = replace(sampling, steps=max(sampling.steps, DRAWING_STEPS))
-    device, factor = torch.device(sampling.device), plan.latents.factor
-    generator = torch.Generator().manual_seed(sampling.seed ^ _DRAWING_STREAM)
+    settings = drawing.model_copy(update={"steps": max(drawing.steps, DRAWING_STEPS)})
+    device, factor = torch.device(drawing.device), plan.latents.factor
+    generator = torch.Generator().manual_seed(drawing.seed ^ _DRAWING_STREAM)
     noise = torch.randn((1, plan.latents.channels, shape[0] // factor, shape[1] // factor), generator=generator)
     noise = noise.to(device)
     where = torch.tensor([position], dtype=torch.float32, device=device)

@@ -1,10 +1,9 @@
-"""Job: a recipe being carried out, slice by slice."""
+"""Job: one generation being carried out, slice by slice."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -13,16 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_gem3d.bundle import ModelBundle, load_bundle
+from napari_gem3d.bundle import ModelBundle
 from napari_gem3d.bundle.preprocessing import fit_intensities
-from napari_gem3d.bundle.store import find_bundle
-from napari_gem3d.device import autocast, choose_device
+from napari_gem3d.device import autocast
 from napari_gem3d.errors import InputError
 from napari_gem3d.grid import Grid
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.sampling.informed import informed_latents
-from napari_gem3d.sampling.inputs import Inputs, read_inputs
-from napari_gem3d.sampling.propagation import Given, Propagation, Sampling
+from napari_gem3d.sampling.prepare import Prepared
+from napari_gem3d.sampling.propagation import Given, Propagation
 from napari_gem3d.sampling.recipe import Recipe
 from napari_gem3d.sampling.stopping import Stopped, stoppable
 from napari_gem3d.sampling.streaks import Box, Waiting, runs_of, streak_reach, streaks, surroundings
@@ -57,12 +55,14 @@ class Part:
 
 
 class Job:
-    """One generation, ready to run; make it with `open_job`.
+    """One generation, ready to run; `generation` makes it.
 
     Attributes
     ----------
     recipe
         What is carried out.
+    prepared
+        The inputs on the grid of the model.
     grid
         Canonical (RAS) grid of the label map at the plan's spacing; its axial slices are what the parts hold.
     informed_picture
@@ -77,32 +77,29 @@ class Job:
         Whether the last run was stopped before its end.
     """
 
-    def __init__(self, recipe: Recipe, inputs: Inputs, bundle: ModelBundle) -> None:
+    def __init__(self, recipe: Recipe, prepared: Prepared, bundle: ModelBundle) -> None:
         if bundle.vae is None:
             raise InputError(f"The model {bundle.plan.name} has no VAE; choose a bundle that is trained to the end.")
-        if recipe.start not in inputs.case.slices:
+        if recipe.start not in prepared.case.slices:
             raise InputError(f"The recipe starts at slice {recipe.start}, which holds no body; generate anew.")
-        self.recipe, self.inputs = recipe, inputs
-        self.grid: Grid = inputs.case.grid
+        self.recipe, self.prepared = recipe, prepared
+        self.grid: Grid = prepared.case.grid
         self.total = self.grid.shape[0]
-        self.todo: Sequence[int] = inputs.case.slices
+        self.todo: Sequence[int] = prepared.case.slices
         self._device = torch.device(recipe.device)
         bundle.to(self._device)
         # Its convolutions, at full resolution, are faster so; the U-Nets' GroupNorms are much slower.
         self._vae = bundle.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stubs lack it
         self._plan = bundle.plan
-        self._intensities = fit_intensities(bundle.plan, inputs.informed, inputs.inside)
-        how = (recipe.solver, recipe.steps, recipe.eta, recipe.seed, recipe.device, recipe.precision)
-        sampling = Sampling(*how, known_level=recipe.known_level, compiled=recipe.compiled)
-        start = recipe.start - inputs.case.slices.start
-        where = (recipe.informed_slice, recipe.start, sampling, recipe.informed_seed)
-        informed, picture = informed_latents(bundle, inputs, *where)
+        self._intensities = fit_intensities(bundle.plan, prepared.informed, prepared.inside)
+        case, start = prepared.case, recipe.start - prepared.case.slices.start
+        informed, picture = informed_latents(bundle, prepared)
         self.informed_picture = self._intensities.inverse(picture)
         self._propagation = Propagation(
-            bundle, inputs.case.labels, informed, start, sampling, self._given(), inputs.case.unknown
+            bundle, case.labels, informed, start, prepared.drawing, self._given(), case.unknown
         )
         if self._filtered:
-            inside = LabelMap(inputs.case.labels > 0, inputs.case.box.affine)
+            inside = LabelMap(case.labels > 0, case.box.affine)
             self._body = resample(inside, self.grid, order=0).voxels > 0
         self._reset()
 
@@ -212,7 +209,7 @@ class Job:
 
     def _put(self, chunk: range) -> tuple[list[int], NDArray[np.float32]]:
         """Decode neighbouring slices of the box and put them in their place in the volume; what that finishes."""
-        case = self.inputs.case
+        case = self.prepared.case
         scaled = self._decode(self._propagation.latents[chunk.start : chunk.stop])
         if self._plan.background_outside_body:
             scaled = np.where(case.labels[chunk.start : chunk.stop] > 0, scaled, np.float32(-1))
@@ -265,7 +262,7 @@ class Job:
         Volume
             On the label map's own grid, in the dtype and intensity units of the informed scan.
         """
-        mask, scan = self.inputs.mask, self.inputs.informed
+        mask, scan = self.prepared.mask, self.prepared.informed
         volume = Volume(self._voxels, self.grid.affine, scan.modality, meta=mask.meta)
         voxels = resample(volume, mask.grid, fill=self._intensities.low).voxels
         return Volume(as_dtype(voxels, scan.voxels.dtype), mask.affine, scan.modality, meta=mask.meta)
@@ -284,62 +281,3 @@ def _chunks(window: Window, start: int) -> list[range]:
     new, origin = window.new, start if window.informed is None else window.informed
     runs = [new[i : i + _TOGETHER] for i in range(0, len(new), _TOGETHER)]
     return sorted(runs, key=lambda run: min(abs(i - origin) for i in run))
-
-
-def open_job(recipe: Recipe, *, beside: Path | None = None, bundle: ModelBundle | None = None) -> Job:
-    """Read and check all that a recipe names; nothing is generated yet.
-
-    Parameters
-    ----------
-    recipe
-        What to carry out.
-    beside
-        Folder of the recipe's file, where relative paths are looked for if the working folder has no such file.
-    bundle
-        The recipe's model, if it is loaded already.
-
-    Raises
-    ------
-    InputError
-        If an input or the model is missing, has changed or cannot be used, or the device is not there.
-    """
-    choose_device(recipe.device)
-    if bundle is None:
-        bundle = load_bundle(_model_folder(recipe, beside))
-    if bundle.sha256 != recipe.model.sha256:
-        raise InputError(
-            f"The model {recipe.model.folder} is not the one that the recipe was made with; "
-            "get that version of it or generate anew."
-        )
-    if recipe.edit is not None:
-        from napari_gem3d.sampling.edit import open_edit
-
-        return open_edit(recipe, bundle, beside)
-    mask = recipe.mask.found(beside)
-    informed, body = (None if file is None else file.found(beside) for file in (recipe.informed, recipe.body))
-    inputs = read_inputs(
-        bundle.plan,
-        mask,
-        informed,
-        body,
-        recipe.same_patient,
-        recipe.pixel_mm,
-        anatomy=recipe.anatomy,
-        mass_effect_mm=recipe.mass_effect_mm,
-    )
-    return Job(recipe, inputs, bundle)
-
-
-def _model_folder(recipe: Recipe, beside: Path | None) -> Path:
-    folder = recipe.model.folder
-    if beside is not None and not Path(folder).exists() and (beside / folder / "model.json").is_file():
-        return beside / folder
-    return find_bundle(folder)
-
-
-def generate(recipe: Recipe, cancel: Event | None = None) -> Iterator[Part]:
-    """Open a recipe and generate its volume; see `open_job` and `Job.run`.
-
-    The recipe is checked at once, before the first part is asked for.
-    """
-    return open_job(recipe).run(cancel)

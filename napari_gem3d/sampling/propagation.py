@@ -19,40 +19,10 @@ from napari_gem3d.sampling.compiled import Compiled
 from napari_gem3d.sampling.corrections import Corrections, kriging_weights, persistence_weights
 from napari_gem3d.sampling.memory import Workplace
 from napari_gem3d.sampling.noise import correlated_noise
+from napari_gem3d.sampling.settings import Drawing
 from napari_gem3d.sampling.solver import denoise, make_solver, published_known_levels
 from napari_gem3d.sampling.stopping import Stopped, stoppable
 from napari_gem3d.sampling.windows import Window, plan_windows
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a volume is drawn; see `make_solver` for the first three.
-
-    Attributes
-    ----------
-    solver, steps, eta
-        The solver and its settings.
-    seed
-        Decides all noise.
-    device
-        Where the networks run, such as "cpu".
-    precision
-        "float32", "bfloat16" or "float16", in which the networks run.
-    known_level
-        "reached": what is known is shown to the network at the noise level that the solver has reached; "published":
-        at the level of the published sampler, see `published_known_levels`.
-    compiled
-        Whether the volume U-Net goes through ``torch.compile``: it takes a minute at first and is then faster.
-    """
-
-    solver: str
-    steps: int
-    eta: float
-    seed: int
-    device: str
-    precision: str
-    known_level: str = "reached"
-    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +57,7 @@ class Propagation:
         Latents of the informed slice, (1, c, H / factor, W / factor); a baseline without one takes only their shape.
     start
         The slice, 0 … Z − 1, that the informed slice stands for.
-    sampling
+    drawing
         Solver, seed, device.
     given
         For a local edit: the scan's latents, what of them stays, and the windows; by default nothing is given and
@@ -115,7 +85,7 @@ class Propagation:
         labels: NDArray[np.uint8],
         informed: Tensor,
         start: int,
-        sampling: Sampling,
+        drawing: Drawing,
         given: Given | None = None,
         unknown: tuple[int, ...] = (),
     ) -> None:
@@ -123,10 +93,10 @@ class Propagation:
         if bundle.volume_unet is None:
             raise InputError(f"The model {plan.name} has no volume U-Net; choose a bundle that is trained to the end.")
         self._bundle, self._labels, self._unknown = bundle, labels, unknown
-        self.plan, self.sampling = plan, sampling
-        self.place = Workplace(bundle, torch.device(sampling.device), sampling.precision)
+        self.plan, self.drawing = plan, drawing
+        self.place = Workplace(bundle, torch.device(drawing.device), drawing.precision)
         self._volume_unet = bundle.volume_unet
-        self.network = Compiled(self._volume_unet, self.place.say) if sampling.compiled else self._volume_unet
+        self.network = Compiled(self._volume_unet, self.place.say) if drawing.compiled else self._volume_unet
         self.start, self._informed = start, informed
         shape = (len(labels), *informed.shape[1:])
         self._given = given
@@ -178,7 +148,7 @@ class Propagation:
         bool
             Whether their new slices in `latents` are final; told once, after their last step.
         """
-        self._generator.manual_seed(self.sampling.seed)
+        self._generator.manual_seed(self.drawing.seed)
         schedule, generator = self.plan.schedule, self._generator
         noise = correlated_noise(
             self.latents.shape, schedule.slice_correlation, generator=generator, decay=schedule.slice_decay
@@ -205,7 +175,7 @@ class Propagation:
             self._settle()
         drawn = self._generator.get_state()
         try:
-            with stoppable(self._volume_unet, None if self.sampling.compiled else cancel):
+            with stoppable(self._volume_unet, None if self.drawing.compiled else cancel):
                 for latents in self._denoise(batch):  # noqa: B007 — the last is the result
                     yield batch, False
                     if cancel is not None and cancel.is_set():
@@ -233,7 +203,7 @@ class Propagation:
         known = torch.tensor([i in window.known for window in batch for i in window.slices], device=device)
         keep = torch.where(known[:, None, None, None], 1.0, self._keep[index])
         conditions = torch.cat([self._condition(window) for window in batch])
-        settings, schedule = self.sampling, self.plan.schedule
+        settings, schedule = self.drawing, self.plan.schedule
 
         @torch.inference_mode()
         def network(x: Tensor, timestep: int) -> Tensor:
@@ -268,7 +238,7 @@ class Propagation:
         weights, starts = zip(*(self._persistence(window) for window in batch), strict=True)
         first = torch.arange(0, len(known), n, device=latents.device)
         begins = first + torch.tensor(starts, device=latents.device)
-        return Corrections(latents, carry, torch.cat(weights), begins, self.sampling.steps)
+        return Corrections(latents, carry, torch.cat(weights), begins, self.drawing.steps)
 
     def _persistence(self, window: Window) -> tuple[Tensor, int]:
         """How far the slices of a window keep to its start slice, and which of them that is."""

@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import json
 import platform
-import secrets
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from napari_gem3d import __version__
-from napari_gem3d.anatomy import AnatomySource
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.store import find_bundle, hash_bundle, read_plan
-from napari_gem3d.device import choose_device, choose_precision
+from napari_gem3d.device import choose_device
 from napari_gem3d.errors import InputError, first_problem
 from napari_gem3d.io import replacing
 from napari_gem3d.io.files import file_bytes
-from napari_gem3d.io.slices import is_slice
 from napari_gem3d.sampling.donors import choose_donor, is_pool
-from napari_gem3d.sampling.inputs import Inputs, choose_slice, matching_start, read_inputs, start_at
-from napari_gem3d.sampling.references import InputFile, ModelReference, Strict
-from napari_gem3d.sampling.solver import KnownLevel, SolverName, check_known_level, check_solver
+from napari_gem3d.sampling.inputs import read_edit_inputs, read_inputs
+from napari_gem3d.sampling.prepare import Prepared, decide_seed, prepare
+from napari_gem3d.sampling.prepare_edit import PreparedEdit, prepare_edit
+from napari_gem3d.sampling.references import InputFile, ModelReference
+from napari_gem3d.sampling.settings import LARGEST_SEED, Drawing, Settings, Strict
 
 FORMAT = "napari-gem3d recipe"
 FORMAT_VERSION = 1
-LARGEST_SEED = 2**32 - 1
-# Midlines shift by up to about 25 mm.
-LARGEST_MASS_EFFECT_MM = 30.0
 # In the place of a scan: the model draws the informed slice.
 GENERATED = "generated"
 # Versions of these can change the voxels.
@@ -45,7 +41,7 @@ class Edit(Strict):
     image
         The scan to edit.
     edited
-        Its label map as it shall be.
+        Its label map after the edit.
     margin_mm
         How far from changed labels voxels may change.
     own_neighbours
@@ -58,8 +54,8 @@ class Edit(Strict):
     own_neighbours: bool = True
 
 
-class Recipe(Strict):
-    """Everything that decides the voxels of one result.
+class Recipe(Drawing):
+    """Everything that decides the voxels of one result: how it is drawn (see `Drawing`), and of what.
 
     Attributes
     ----------
@@ -81,23 +77,10 @@ class Recipe(Strict):
         The slice it stands for, an axial index on the canonical grid of the label map (of the scan, for an edit) at
         the plan's spacing.
     edit
-        For an edit: the scan, the label map as it shall be, and the margin; `mask` is the label map of the scan as it
+        For an edit: the scan, the label map after the edit, and the margin; `mask` is the label map of the scan as it
         is.
     model
         The bundle.
-    solver, steps, eta, seed
-        How noise becomes a volume.
-    known_level
-        "reached", or "published" for imported weights: the noise level of known slices, see `denoise`.
-    anatomy
-        Where labels of anatomy come from: "scan", those that the label map lacks are found in the scan that shows the
-        body; "map", from the label map alone; "none", from nowhere. Models that know no such labels do not look at it.
-    mass_effect_mm
-        How far lesions push the anatomy around them; in an edit those that are new or larger, and the scan with it.
-    compiled
-        Whether the volume U-Net goes through ``torch.compile``, which rounds differently.
-    device, precision
-        Where the networks run, and in which numbers.
     plan
         The bundle's plan with its label table, for the record.
     versions
@@ -117,16 +100,6 @@ class Recipe(Strict):
     start: int = Field(ge=0)
     edit: Edit | None = None
     model: ModelReference
-    solver: SolverName
-    steps: int = Field(ge=1)
-    eta: float = Field(0.0, ge=0, le=1)
-    seed: int = Field(ge=0, le=LARGEST_SEED)
-    known_level: KnownLevel = "reached"
-    anatomy: AnatomySource = "scan"
-    mass_effect_mm: float = Field(0.0, ge=0, le=LARGEST_MASS_EFFECT_MM)
-    compiled: bool = False
-    device: str
-    precision: Literal["float32", "bfloat16", "float16"]
     plan: Plan
     versions: dict[str, str]
 
@@ -167,24 +140,11 @@ def make_recipe(
     informed: Path | str,
     *,
     body: Path | str | None = None,
-    slice: int | None = None,
-    position: float | Literal["random"] | None = None,
     allow_own: bool = False,
-    informed_seed: int | None = None,
-    pixel_mm: float | None = None,
     model: Path | str = "brain-flair",
-    steps: int | None = None,
-    solver: str | None = None,
-    eta: float = 0.0,
-    seed: int | None = None,
-    known_level: str = "reached",
-    anatomy: str = "scan",
-    mass_effect_mm: float = 0.0,
-    compiled: bool = False,
-    device: str = "auto",
-    precision: str = "auto",
+    **settings: Any,
 ) -> Recipe:
-    """Check everything that a generation needs and write down what it will do.
+    """Check everything that a whole volume needs and write down what will be done.
 
     Parameters
     ----------
@@ -197,147 +157,119 @@ def make_recipe(
         gives the intensity range of the result and where generation starts, nothing else.
     body
         Scan of the mask's patient whose foreground is the body. Needed if the mask has no body label.
-    slice, position
-        The informed slice by index (0 the lowest), or by position from 0 (lowest) to 1 (highest; default 0.5), or
-        "random": the seed chooses a slice that shows body. Generation starts at the matching slice of the label map.
     allow_own
         Whether the target itself may be chosen from a folder of scans.
-    informed_seed
-        Another seed for the slice that the model draws alone: the same slice for volumes of several seeds.
-    pixel_mm
-        Size of a pixel of a 2D image; by default what the file says, or else fitted to the body.
     model
         Folder of a bundle, or the name of a bundled model.
-    steps, solver, eta
-        Denoising steps and solver, the model's own by default; share of fresh noise a step, DDIM only.
-    seed
-        0 … 2³² − 1; one is drawn, and recorded, if none is given.
-    known_level
-        "reached", or "published" for imported weights: the noise level of known slices, as their own code had it.
-    anatomy
-        Where labels of anatomy (ventricles, …) come from: "scan", those that the label map lacks are found in `body`;
-        "map", from the label map alone; "none", from nowhere, so that the model draws them as it likes.
-    mass_effect_mm
-        How far the rims of the label map's lesions push the anatomy labels around them, for lesions that the scan of
-        the body does not show; 0 for none.
-    compiled
-        Compile the volume U-Net with ``torch.compile``: slow to begin with, then faster.
-    device, precision
-        "cpu", "cuda", "mps" or "auto"; "float32", "bfloat16", or "auto" for what is faster on the device.
+    **settings
+        See `Settings`.
 
     Raises
     ------
     InputError
         If an input cannot be used or a value is out of range; the message says which.
     """
+    return recipe_of(read_volume_files(mask, informed, body, model, Settings(**settings), allow_own), model)
+
+
+def make_edit_recipe(
+    image: Path | str,
+    mask: Path | str,
+    edited: Path | str,
+    *,
+    informed: Path | str | None = None,
+    model: Path | str = "brain-flair",
+    **settings: Any,
+) -> Recipe:
+    """Check everything that a local edit needs and write down what will be done.
+
+    Parameters
+    ----------
+    image
+        The scan to edit.
+    mask, edited
+        Its label map as it is, and after the edit. Lesions may be added, changed, moved or removed; background
+        inside the body means body.
+    informed
+        A scan whose slice shows how the changed part should look. By default the scan's own slices next to the edit
+        do.
+    model
+        Folder of a bundle, or the name of a bundled model.
+    **settings
+        See `Settings`. A slice or position is of `informed`, or else of the scan itself. With a mass effect the scan's
+        own voxels and the anatomy labels are moved before anything is drawn, so more than the margin changes.
+
+    Raises
+    ------
+    InputError
+        If an input cannot be used, the label maps do not differ inside the body, or a value is out of range.
+    """
+    plan = read_plan(find_bundle(model))
+    chosen = Settings(**settings)
+    return recipe_of(prepare_edit(plan, read_edit_inputs(image, mask, edited, informed), chosen), model)
+
+
+def read_volume_files(
+    mask: Path | str,
+    informed: Path | str,
+    body: Path | str | None,
+    model: Path | str,
+    settings: Settings,
+    allow_own: bool = False,
+) -> Prepared:
+    """Read the files of a whole volume and prepare them; see `make_recipe`."""
     folder = find_bundle(model)
     plan = read_plan(folder)
-    settings = drawing_settings(plan, solver, steps, eta, seed, device, precision, known_level, anatomy, mass_effect_mm)
-    rng = np.random.default_rng(settings["seed"])
-    source = _source(informed, mask, body, rng, allow_own)
-    files = {"mask": InputFile.of(mask), "informed": None if source is None else InputFile.of(source)}
-    shown = None if body is None else InputFile.of(body)
-    same_patient = shown is not None and files["informed"] is not None and shown.sha256 == files["informed"].sha256
-    if source is None or is_slice(source):
-        inputs, placed = _placed(plan, mask, source, body, slice, position, pixel_mm, rng)
-    elif pixel_mm is not None:
-        raise InputError(f"{source} is a volume, which says how large its voxels are; leave the size of a pixel out.")
-    else:
-        # Only where the body is decides anything here.
-        shown_body = None if body is None else Path(body)
-        inputs = read_inputs(plan, Path(mask), source, shown_body, same_patient, anatomy="none")
-        index = _random_slice(inputs, slice, rng) if position == "random" else choose_slice(inputs, slice, position)
-        placed = {"informed_slice": index, "start": matching_start(inputs, index)}
-    if informed_seed is not None:
-        choose_seed(informed_seed)
-        if not inputs.drawn:
-            raise InputError("The informed slice is not drawn, so it has no seed of its own; leave the seed out.")
-    if inputs.drawn and not (folder / "position_unet").is_dir():
-        raise InputError(f"The model {plan.name} has no position model to make a slice; give a scan with --informed.")
-    return Recipe(
-        **files,
-        body=shown,
-        **placed,
-        informed_seed=informed_seed,
-        model=ModelReference(folder=str(model), sha256=hash_bundle(folder)),
-        plan=plan,
-        versions=current_versions(),
-        compiled=compiled,
-        **settings,
-    )
-
-
-def _source(
-    informed: Path | str, mask: Path | str, body: Path | str | None, rng: np.random.Generator, allow_own: bool
-) -> Path | None:
-    """The scan or picture of the informed slice; None if the model draws it."""
+    if settings.seed is None:
+        settings = settings.changed(seed=decide_seed())
+    rng = np.random.default_rng(settings.seed)
+    source: Path | None = Path(informed)
     if str(informed) == GENERATED and not Path(informed).exists():
-        return None
-    return choose_donor(informed, mask, body, rng, allow_own=allow_own) if is_pool(informed) else Path(informed)
+        source = None
+    elif is_pool(informed):
+        source = choose_donor(informed, mask, body, rng, allow_own=allow_own)
+    prepared = prepare(plan, read_inputs(mask, source, body), settings, rng)
+    if prepared.drawn and not (folder / "position_unet").is_dir():
+        raise InputError(f"The model {plan.name} has no position model to make a slice; give a scan with --informed.")
+    return prepared
 
 
-def _placed(
-    plan: Plan,
-    mask: Path | str,
-    source: Path | None,
-    body: Path | str | None,
-    index: int | None,
-    position: float | str | None,
-    pixel_mm: float | None,
-    rng: np.random.Generator,
-) -> tuple[Inputs, dict[str, Any]]:
-    """Inputs, and the fields of the recipe, of an informed slice that comes from no volume."""
-    if index is not None:
-        raise InputError("The informed slice comes from no volume, so it has no number; give its position instead.")
-    share = 0.5 if position is None else float(rng.random()) if position == "random" else float(position)
-    shown = None if body is None else Path(body)
-    inputs = read_inputs(plan, Path(mask), source, shown, False, pixel_mm, share, anatomy="none")
-    placed = {"informed_slice": 0, "start": start_at(inputs, share)}
-    return inputs, placed if source is None else {**placed, "pixel_mm": inputs.informed.spacing[1]}
+def recipe_of(prepared: Prepared, model: Path | str, digest: str = "") -> Recipe:
+    """The recipe of what was prepared, for the model of a folder or name.
 
-
-def _random_slice(inputs: Inputs, index: int | None, rng: np.random.Generator) -> int:
-    if index is not None:
-        raise InputError("The informed slice is given both by slice and by position; give one of the two.")
-    return int(rng.choice(inputs.own.slices))
-
-
-def drawing_settings(
-    plan: Plan,
-    solver: str | None,
-    steps: int | None,
-    eta: float,
-    seed: int | None,
-    device: str,
-    precision: str,
-    known_level: str = "reached",
-    anatomy: str = "scan",
-    mass_effect_mm: float = 0.0,
-) -> dict[str, Any]:
-    """The fields of a recipe that decide how it is drawn, defaults filled in and everything in range."""
-    steps = plan.default_steps if steps is None else steps
-    solver = solver or plan.default_solver
-    check_solver(plan.schedule, solver, steps, eta)
-    check_known_level(known_level)
-    if anatomy not in get_args(AnatomySource):
-        raise InputError(f"Anatomy comes from 'scan', 'map' or 'none', not '{anatomy}'; choose one of these.")
-    if not 0 <= mass_effect_mm <= LARGEST_MASS_EFFECT_MM:
-        raise InputError(
-            f"A mass effect of {mass_effect_mm:g} mm is not possible; choose 0 (none) to {LARGEST_MASS_EFFECT_MM:g}."
+    Parameters
+    ----------
+    prepared
+        By `prepare` or `prepare_edit`. Inputs that came from no file are named by the hash of their arrays.
+    model
+        Folder or name of the bundle.
+    digest
+        The bundle's hash, if it is known.
+    """
+    files, edit = dict(prepared.files), None
+    if isinstance(prepared, PreparedEdit):
+        edit = Edit(
+            image=files["image"],
+            edited=files["edited"],
+            margin_mm=prepared.margin_mm,
+            own_neighbours=prepared.own_neighbours,
         )
-    seed, place = choose_seed(seed), choose_device(device)
-    drawn = {"solver": solver, "steps": steps, "eta": eta, "seed": seed, "known_level": known_level}
-    drawn |= {"anatomy": anatomy, "mass_effect_mm": mass_effect_mm}
-    return {**drawn, "device": str(place), "precision": choose_precision(precision, place)}
-
-
-def choose_seed(seed: int | None) -> int:
-    """The seed given, or a drawn one; InputError if it is out of range."""
-    if seed is None:
-        return secrets.randbelow(2**31)
-    if not 0 <= seed <= LARGEST_SEED:
-        raise InputError(f"The seed {seed} is not possible; choose a whole number from 0 to {LARGEST_SEED}.")
-    return seed
+        files.setdefault("informed", files["image"])
+    return Recipe(
+        task="whole" if edit is None else "edit",
+        mask=files["mask"],
+        informed=None if prepared.drawn else files["informed"],
+        body=files.get("body") if edit is None else None,
+        informed_slice=prepared.informed_slice,
+        informed_seed=prepared.informed_seed,
+        pixel_mm=prepared.pixel_mm,
+        start=prepared.start,
+        edit=edit,
+        model=ModelReference(folder=str(model), sha256=digest or hash_bundle(find_bundle(model))),
+        plan=prepared.plan,
+        versions=current_versions(),
+        **prepared.drawing.model_dump(),
+    )
 
 
 def current_versions() -> dict[str, str]:

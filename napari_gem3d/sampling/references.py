@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+import numpy as np
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import sha256
-
-
-class Strict(BaseModel):
-    """Data that does not change, without fields that nobody knows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from napari_gem3d.sampling.settings import Strict
+from napari_gem3d.volume import Volume
 
 
 class InputFile(Strict):
-    """A file or DICOM folder as the user named it, and the SHA-256 of its content."""
+    """A file or DICOM folder as the user named it, and the SHA-256 of its content.
+
+    For an array that came from no file the path is empty and the hash is that of voxels and affine.
+    """
 
     path: str
     sha256: str
@@ -26,6 +26,14 @@ class InputFile(Strict):
     def of(cls, path: Path | str) -> InputFile:
         """Hash a file; InputError if it cannot be read."""
         return cls(path=str(path), sha256=sha256(path))
+
+    @classmethod
+    def of_array(cls, volume: Volume) -> InputFile:
+        """Hash an array that came from no file."""
+        digest = hashlib.sha256(f"{volume.voxels.dtype} {volume.shape}".encode())
+        digest.update(np.ascontiguousarray(volume.voxels).view(np.uint8).data)
+        digest.update(np.ascontiguousarray(volume.affine).tobytes())
+        return cls(path="", sha256=digest.hexdigest())
 
     def found(self, beside: Path | None = None) -> Path:
         """The path of the file, checked to be the one that was hashed.
@@ -38,6 +46,8 @@ class InputFile(Strict):
         InputError
             If it is missing or its content has changed.
         """
+        if not self.path:
+            raise InputError("The recipe's inputs were arrays in memory, not files; generate again from the arrays.")
         path = Path(self.path)
         if beside is not None and not path.exists():
             moved = (beside / path, beside / path.name)

@@ -11,7 +11,8 @@ from napari_gem3d.anatomy.notes import untold
 from napari_gem3d.bundle import ModelBundle
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import write_volume
-from napari_gem3d.sampling.job import Job, Part, open_job
+from napari_gem3d.sampling.generation import open_job
+from napari_gem3d.sampling.job import Job, Part
 from napari_gem3d.sampling.partial import identity, load_state, partial_result, save_state, state_of
 from napari_gem3d.sampling.recipe import FORMAT, Recipe, read_recipe, result_of, sidecar, write_recipe
 
@@ -62,10 +63,25 @@ def run_recipe(
     out = Path(out)
     check_output(recipe, out)
     job = open_job(recipe, beside=beside, bundle=bundle)
+    return run_job(job, out, cancel=cancel, progress=progress, keep_partial=keep_partial, resume=resume)
+
+
+def run_job(
+    job: Job,
+    out: Path | str,
+    *,
+    cancel: Event | None = None,
+    progress: Callable[[Part], None] | None = None,
+    keep_partial: bool = False,
+    resume: bool = False,
+) -> Path | None:
+    """Run a job that is open, and write its volume with the recipe beside it; see `run_recipe`."""
+    out = Path(out)
+    check_output(job.recipe, out)
     partial = partial_result(out)
     if resume:
         load_state(job, state_of(partial))
-    if progress is not None and (message := untold(job.inputs.case.notes)):
+    if progress is not None and (message := untold(job.prepared.case.notes)):
         progress(Part([], job.voxels[:0], 0.0, message))
     for part in job.run(cancel, resume=resume):
         if progress is not None:
@@ -116,7 +132,7 @@ def check_output(recipe: Recipe, out: Path) -> None:
     """Make the folder of a result; InputError if the result could not be written or would replace something else."""
     if not out.name.lower().endswith((".nii", ".nii.gz")):
         raise InputError(f"{out} does not end in .nii or .nii.gz; results are written as NIfTI, change the name.")
-    if out.resolve() in [Path(file.path).resolve() for file in recipe.files]:
+    if out.resolve() in [Path(file.path).resolve() for file in recipe.files if file.path]:
         raise InputError(f"{out} is one of the inputs; write the result somewhere else.")
     beside = sidecar(out)
     if beside.exists() and not _is_recipe(beside):

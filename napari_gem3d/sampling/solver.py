@@ -11,7 +11,7 @@ Notation: x_t = alpha_t · x0 + sigma_t · eps with alpha_t² + sigma_t² = 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
@@ -20,11 +20,9 @@ from torch import Tensor
 from napari_gem3d.bundle.plan import NoiseSchedule
 from napari_gem3d.errors import InputError
 from napari_gem3d.sampling.noise import correlated_noise
+from napari_gem3d.sampling.settings import SolverName
 
-SolverName = Literal["dpmsolver++", "unipc", "ddim"]
 SOLVERS: tuple[str, ...] = get_args(SolverName)
-KnownLevel = Literal["reached", "published"]
-KNOWN_LEVELS: tuple[str, ...] = get_args(KnownLevel)
 
 
 class Solver(Protocol):
@@ -87,12 +85,6 @@ def check_solver(schedule: NoiseSchedule, name: str, steps: int, eta: float) -> 
         raise InputError(f"An eta of {eta} is not possible; choose 0 to 1.")
     if eta > 0 and name != "ddim":
         raise InputError(f"The solver '{name}' draws no fresh noise, so eta must be 0; use --solver ddim for {eta}.")
-
-
-def check_known_level(name: str) -> None:
-    """Raise InputError if there is no such noise level of known slices."""
-    if name not in KNOWN_LEVELS:
-        raise InputError(f"The level '{name}' of known slices is unknown; choose one of {', '.join(KNOWN_LEVELS)}.")
 
 
 def _options(schedule: NoiseSchedule) -> dict[str, Any]:

@@ -17,12 +17,11 @@ from napari_gem3d.bundle.conditioning import Conditions
 from napari_gem3d.bundle.store import put_folder
 from napari_gem3d.device import autocast
 from napari_gem3d.errors import InputError
-from napari_gem3d.io import write_volume
 from napari_gem3d.labels import LabelMap
+from napari_gem3d.sampling.generation import generate
 from napari_gem3d.sampling.informed import draw_slice
-from napari_gem3d.sampling.job import open_job
-from napari_gem3d.sampling.propagation import Sampling
-from napari_gem3d.sampling.recipe import make_recipe
+from napari_gem3d.sampling.inputs import Inputs
+from napari_gem3d.sampling.settings import Drawing, Settings
 from napari_gem3d.training.data.cache import Cache
 from napari_gem3d.volume import Volume
 
@@ -148,8 +147,8 @@ def _check_networks(
             predicted = bundle.slice_unet(torch.cat([latents, conditions], dim=1), t)
             _check_finite("slice U-Net", predicted.float().cpu().numpy())
     if bundle.position_unet is not None:
-        sampling = Sampling(plan.default_solver, _STEPS, 0.0, _SEED, str(device), precision)
-        drawn = draw_slice(bundle, 0.5, (image.shape[1], image.shape[2]), sampling)
+        drawing = Drawing(solver=plan.default_solver, steps=_STEPS, seed=_SEED, device=str(device), precision=precision)
+        drawn = draw_slice(bundle, 0.5, (image.shape[1], image.shape[2]), drawing)
         _check_finite("position U-Net", drawn.float().cpu().numpy())
 
 
@@ -170,17 +169,9 @@ def _check_volume(
     affine = np.diag([*plan.spacing[::-1], 1.0])
     low, high = (plan.intensity.low, plan.intensity.high) if plan.intensity.kind == "window" else (0.0, 1000.0)
     scan = (low + (image + 1) / 2 * (high - low)).astype(np.float32)
-    with tempfile.TemporaryDirectory(prefix="gem3d-check-") as temporary:
-        paths = [Path(temporary) / name for name in ("labels.nii.gz", "scan.nii.gz")]
-        write_volume(LabelMap(mask, affine), paths[0])
-        write_volume(Volume(scan, affine, plan.modality), paths[1])
-        recipe = make_recipe(
-            paths[0], paths[1], model=folder, steps=_STEPS, seed=_SEED, device=str(device), precision=precision
-        )
-        job = open_job(recipe)
-        for _ in job.run():
-            pass
-        drawn = job.result().voxels
+    inputs = Inputs(LabelMap(mask, affine), Volume(scan, affine, plan.modality))
+    settings = Settings(steps=_STEPS, seed=_SEED, device=str(device), precision=precision)
+    drawn = generate(load_bundle(folder), inputs, settings).result().voxels
     if drawn.shape != mask.shape:
         raise InputError(f"a volume of shape {drawn.shape} was drawn for a label map of {mask.shape}")
     _check_finite("volume U-Net", drawn)

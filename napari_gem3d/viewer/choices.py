@@ -7,7 +7,7 @@ from typing import Any
 from psygnal import EventedModel
 from pydantic import ConfigDict, Field
 
-from napari_gem3d.anatomy import AnatomySource
+from napari_gem3d.labels import AnatomySource
 from napari_gem3d.viewer.engine import Mode
 
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_gem3d.anatomy import AnatomySource, Completed
+from napari_gem3d.anatomy import Completed
 from napari_gem3d.grid import Grid
 from napari_gem3d.io import write_volume
 from napari_gem3d.io.nifti import SUFFIXES
-from napari_gem3d.labels import LabelMap, LabelTable
+from napari_gem3d.labels import AnatomySource, LabelMap, LabelTable
 from napari_gem3d.viewer.informed.state import DrawnSlice
 from napari_gem3d.viewer.layers import Origin, restored_labels
 from napari_gem3d.viewer.session import Session, speeds_file
@@ -245,7 +245,7 @@ class CoreEngine:
 
     def open(self, order: Order) -> Job:
         """Write the mask, make the recipe, check everything; InputError says what does not fit."""
-        from napari_gem3d.sampling.job import open_job
+        from napari_gem3d.sampling.generation import open_job
         from napari_gem3d.viewer.informed.ordering import whole_recipe
 
         bundle = self._bundle(order.model)
@@ -269,7 +269,7 @@ class CoreEngine:
         """Complete a label map by the tissue that its scan shows, as an edit does; see `complete_anatomy`."""
         from napari_gem3d.anatomy import complete_anatomy
         from napari_gem3d.masks.scene import with_body
-        from napari_gem3d.sampling.inputs import said_by_plan
+        from napari_gem3d.sampling.prepare import said_by_plan
 
         plan = self._bundle(model).plan
         scan = said_by_plan(plan, scan)
@@ -277,7 +277,8 @@ class CoreEngine:
         return complete_anatomy(whole, plan.labels, "scan", scan, None, plan.channel)
 
     def _edit_recipe(self, order: Order, labels: LabelMap, mask: Path, settings: dict[str, Any]) -> Recipe:
-        from napari_gem3d.sampling.edit_recipe import MARGIN_MM, make_edit_recipe
+        from napari_gem3d.sampling.recipe import make_edit_recipe
+        from napari_gem3d.sampling.settings import MARGIN_MM
 
         before = order.before
         if before is None:
@@ -326,7 +327,7 @@ class CoreEngine:
         from napari_gem3d.sampling.job import Job as CoreJob
 
         assert isinstance(job, CoreJob), "`open` made it"
-        return job.inputs.case.notes
+        return job.prepared.case.notes
 
     def save(self, volume: Volume, recipe: Recipe, path: Path) -> None:
         """Write a result as NIfTI and its recipe beside it."""

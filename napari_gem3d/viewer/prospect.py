@@ -76,7 +76,7 @@ def _notices(plan: Plan, order: Order, labels: LabelMap) -> list[str]:
 
 def _work(plan: Plan, order: Order, labels: LabelMap, rows: range) -> Work | None:
     """What is to do; None for an edit that changes nothing."""
-    from napari_gem3d.sampling.edit_recipe import MARGIN_MM
+    from napari_gem3d.sampling.settings import MARGIN_MM
     from napari_gem3d.sampling.work import work_of_edit, work_of_volume
 
     grid = order.mask_origin.grid.canonical()

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from napari_gem3d.sampling.edit_inputs import soft_weight
 from scipy import ndimage
 
 from napari_gem3d import (
@@ -32,7 +33,6 @@ from napari_gem3d.bundle import load_bundle
 from napari_gem3d.bundle.preprocessing import prepare_scan
 from napari_gem3d.foreground import foreground
 from napari_gem3d.sampling.edit import EditJob
-from napari_gem3d.sampling.edit_inputs import soft_weight
 from napari_gem3d.sampling.job import open_job
 
 MARGIN = 3.0

@@ -16,7 +16,7 @@ from napari_gem3d.device import choose_device
 from napari_gem3d.errors import InputError
 from napari_gem3d.evaluation.memorisation.likeness import correlation_of_channels, in_frame
 from napari_gem3d.evaluation.memorisation.space import Nearest, Slices
-from napari_gem3d.sampling.inputs import own_case
+from napari_gem3d.sampling.prepare import own_case
 from napari_gem3d.volume import Volume
 
 _EVERY_MM = 2.0

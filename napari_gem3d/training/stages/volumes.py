@@ -18,7 +18,8 @@ from napari_gem3d.device import autocast
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.networks import SliceUNet, SliceVAE, VolumeUNet
 from napari_gem3d.pictures import three_planes
-from napari_gem3d.sampling.propagation import Propagation, Sampling
+from napari_gem3d.sampling.propagation import Propagation
+from napari_gem3d.sampling.settings import Drawing
 from napari_gem3d.training.data.cache import Cache
 from napari_gem3d.training.stages.batches import Patient
 from napari_gem3d.training.stages.stored import Stored
@@ -81,8 +82,8 @@ def sample_volume(
         inflated = network if isinstance(network, VolumeUNet) else VolumeUNet.inflate(network).to(device)
         middle = patient.depth // 2
         informed = torch.from_numpy(patient.latents.read(0, range(middle, middle + 1)).astype(np.float32))
-        sampling = Sampling(plan.default_solver, _STEPS, 0.0, _SEED, str(device), precision)
-        propagation = Propagation(ModelBundle(plan, vae=vae, volume_unet=inflated), labels, informed, middle, sampling)
+        drawing = Drawing(solver=plan.default_solver, steps=_STEPS, seed=_SEED, device=str(device), precision=precision)
+        propagation = Propagation(ModelBundle(plan, vae=vae, volume_unet=inflated), labels, informed, middle, drawing)
         for _ in propagation.run():
             pass
         made = decode(vae, propagation.latents, propagation.place.device, propagation.place.precision)

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from napari_gem3d.io import write_volume
-from napari_gem3d.sampling.job import open_job
+from napari_gem3d.sampling.generation import open_job
 from napari_gem3d.sampling.recipe import GENERATED, Recipe, make_recipe
 from napari_gem3d.viewer.informed.state import DrawnSlice
 from napari_gem3d.viewer.layers import restored_labels
@@ -50,5 +50,5 @@ def draw_informed(bundle: ModelBundle, order: Order) -> DrawnSlice:
         write_volume(labels, mask, description="label map: napari-gem3d")
         recipe = whole_recipe(order, mask, {name: getattr(order, name) for name in names})
         job = open_job(recipe, bundle=bundle)
-    _, row, column = job.inputs.case.box.spacing
+    _, row, column = job.prepared.case.box.spacing
     return DrawnSlice(job.informed_picture, (row, column))

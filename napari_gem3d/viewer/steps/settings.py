@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
-from napari_gem3d.anatomy import AnatomySource
+from napari_gem3d.labels import AnatomySource
 from napari_gem3d.viewer.engine import Mode, Prospect
 from napari_gem3d.viewer.models.button import ModelsButton
 from napari_gem3d.viewer.steps.numbers import number

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from napari_gem3d.sampling.edit_inputs import read_edit_inputs
 
 from napari_gem3d.bundle import ModelBundle, Plan
 from napari_gem3d.io import read_label_map, read_volume, write_volume
 from napari_gem3d.labels import Label, LabelMap, LabelTable
-from napari_gem3d.sampling.edit_inputs import read_edit_inputs
 from napari_gem3d.viewer.engine import CoreEngine
 from napari_gem3d.viewer.layers import label_map_of, origin_of, restored_labels
 from napari_gem3d.viewer.planes.middle import middle_of

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -20,10 +18,6 @@ _SURELY_HU = -900
 # A scan is skull-stripped if at least this fraction of its voxels has exactly the value of its corners. Noise around a
 # head never is that constant; a brain fills at most half of any usual field of view.
 _CONSTANT_BACKGROUND = 0.3
-# A generation asks for the foreground of the same scan up to four times, read anew in between: the last few are kept,
-# a bit a voxel, by the content of the scan.
-_KEPT = 4
-_recent: OrderedDict[bytes, NDArray[np.uint8]] = OrderedDict()
 
 
 def is_ct(volume: Volume) -> bool:
@@ -61,21 +55,17 @@ def foreground(volume: Volume) -> NDArray[np.bool_]:
     InputError
         If nothing stands out from the background.
     """
-    key = _content(volume)
-    packed = _recent.get(key)
-    if packed is None:
-        packed = np.packbits(_foreground(volume))
-        _recent[key] = packed
-        while len(_recent) > _KEPT:
-            _recent.popitem(last=False)
-    return np.unpackbits(packed, count=volume.voxels.size).reshape(volume.shape).view(np.bool_)
-
-
-def _content(volume: Volume) -> bytes:
-    """What the foreground depends on."""
-    digest = hashlib.blake2b(f"{volume.modality} {volume.voxels.dtype} {volume.shape} {volume.orientation}".encode())
-    digest.update(np.ascontiguousarray(volume.voxels).view(np.uint8).data)
-    return digest.digest()
+    body = largest_part(stands_out(volume))
+    if body is None:
+        name = str(volume.source) if volume.source else "The volume"
+        raise InputError(f"{name} shows no body that stands out from the background; give a label map with a body.")
+    canonical = resample(volume.with_voxels(body), volume.grid.canonical(), order=0)
+    filled = _without_holes(canonical.voxels)
+    if is_ct(volume) or not is_skull_stripped(volume):
+        # Lungs and sinuses are open at the first and last slice, yet closed within most slices.
+        filled = np.stack([ndimage.binary_fill_holes(axial) for axial in filled])
+    result: NDArray[np.bool_] = resample(canonical.with_voxels(filled), volume.grid, order=0).voxels
+    return result
 
 
 def stands_out(volume: Volume) -> NDArray[np.bool_]:
@@ -89,20 +79,6 @@ def stands_out(volume: Volume) -> NDArray[np.bool_]:
     low, high = np.percentile(volume.voxels, (0, 99.9))
     decades = np.log10(1 + 100 * np.clip((volume.voxels - low) / max(high - low, 1e-12), 0, 1))
     return decades > otsu(decades)
-
-
-def _foreground(volume: Volume) -> NDArray[np.bool_]:
-    body = largest_part(stands_out(volume))
-    if body is None:
-        name = str(volume.source) if volume.source else "The volume"
-        raise InputError(f"{name} shows no body that stands out from the background; give a label map with a body.")
-    canonical = resample(volume.with_voxels(body), volume.grid.canonical(), order=0)
-    filled = _without_holes(canonical.voxels)
-    if is_ct(volume) or not is_skull_stripped(volume):
-        # Lungs and sinuses are open at the first and last slice, yet closed within most slices.
-        filled = np.stack([ndimage.binary_fill_holes(axial) for axial in filled])
-    result: NDArray[np.bool_] = resample(canonical.with_voxels(filled), volume.grid, order=0).voxels
-    return result
 
 
 def _without_holes(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ import pytest
 
 from napari_gem3d.cli import main as cli
 from napari_gem3d.cli import train
+from napari_gem3d.sampling.settings import settings_table
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -53,6 +54,11 @@ def test_the_reference_has_every_option_of(program, name, command):
         part = part.split(f"### {name}\n")[1].split("\n### ")[0]
     documented = set(re.findall(r"--[a-z-]+", part))
     assert options(command) - {"--help"} <= documented
+
+
+def test_the_page_of_a_generations_settings_is_their_table():
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    assert settings_table() in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])

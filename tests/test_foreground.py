@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.foreground import _foreground, _without_holes, foreground, is_ct, is_skull_stripped, otsu
+from napari_gem3d.foreground import _without_holes, foreground, is_ct, is_skull_stripped, otsu
 from napari_gem3d.io import read_label_map, read_volume
 from napari_gem3d.volume import Volume, resample
 
@@ -128,24 +128,3 @@ def test_holes_are_what_scipy_fills() -> None:
     filled = ndimage.binary_fill_holes(inside)
     assert filled.sum() > inside.sum()
     np.testing.assert_array_equal(_without_holes(inside), filled)
-
-
-def test_the_same_scan_is_looked_at_once_and_a_changed_one_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked = []
-
-    def counted(volume: Volume) -> np.ndarray:
-        looked.append(volume)
-        return _foreground(volume)
-
-    monkeypatch.setattr("napari_gem3d.foreground._foreground", counted)
-    voxels = np.zeros((8, 9, 10), np.int16)
-    voxels[2:6, 2:7, 3:7] = 5
-    first = foreground(Volume(voxels, np.eye(4), "MR"))
-    first_copy = first.copy()
-    first[:] = False  # a caller may write into what it gets
-    again = foreground(Volume(voxels.copy(), np.eye(4), "MR"))
-    np.testing.assert_array_equal(again, first_copy)
-    assert len(looked) == 1
-    voxels[6, 3, 4] = 5
-    assert foreground(Volume(voxels, np.eye(4), "MR")).sum() == first_copy.sum() + 1
-    assert len(looked) == 2

@@ -122,7 +122,8 @@ def run(options: argparse.Namespace) -> int:
     from napari_gem3d.sampling.recipe import sidecar
     from napari_gem3d.sampling.settings import Settings
 
-    seed = decide_seed() if options.seed is None else Settings(seed=options.seed).seed
+    chosen = Settings(seed=options.seed).seed
+    seed = decide_seed() if chosen is None else chosen
     plan = _plan(options.model)
     table = None if plan is None else plan.labels
     body = None if options.body is None else read_volume(options.body)

@@ -14,17 +14,19 @@ import torch
 from napari_gem3d.bundle import ModelBundle, load_bundle
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.preprocessing import fit_intensities
-from napari_gem3d.bundle.store import find_bundle, read_plan
+from napari_gem3d.bundle.store import find_bundle, hash_bundle, read_plan
 from napari_gem3d.cohorts.layout import ENDING, Layout, Record, relative
 from napari_gem3d.cohorts.target import Target, dataset_labels, make_target
 from napari_gem3d.cohorts.variants import Variant
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
 from napari_gem3d.io import read_label_map, read_volume, replacing, sha256, write_volume
+from napari_gem3d.sampling.generation import open_edit, open_volume
+from napari_gem3d.sampling.job import Job
 from napari_gem3d.sampling.prepare import check_modality
-from napari_gem3d.sampling.recipe import GENERATED, Recipe, make_edit_recipe, make_recipe
+from napari_gem3d.sampling.recipe import GENERATED, Recipe
 from napari_gem3d.sampling.references import InputFile
-from napari_gem3d.sampling.results import run_recipe
+from napari_gem3d.sampling.results import run_job
 
 
 def make_variant(variant: Variant) -> Literal["made", "there"]:
@@ -111,10 +113,9 @@ def _generate(variant: Variant, layout: Layout) -> Record:
     # nnU-Net's label map is checked before the work is done, but written after it: no label map without scan.
     named = dataset_labels(target.labels, variant.how, plan, target.found)
     write_volume(target.labels, mask)
-    recipe, donor, more = _recipe(variant, plan, target, mask)
-    recipe = _from_folder(recipe, image.parent)
-    bundle = _loaded(variant.how.model, recipe.model.sha256)
-    run_recipe(recipe, image, beside=image.parent, bundle=bundle)
+    job, donor, more = _job(variant, plan, target, mask)
+    job.recipe = recipe = _from_folder(job.recipe, image.parent)
+    run_job(job, image)
     write_volume(named, out)
     sources = {"image": sha256(variant.image), "labels": sha256(variant.labels)}
     if donor is not None and recipe.informed is not None:
@@ -137,32 +138,29 @@ def _generate(variant: Variant, layout: Layout) -> Record:
     )
 
 
-def _recipe(variant: Variant, plan: Plan, target: Target, mask: Path) -> tuple[Recipe, str | None, list[str]]:
-    """The recipe, the name of the donor if there is one, and notes."""
-    settings = variant.how.settings.model_dump(exclude_defaults=True)
-    drawing: dict[str, Any] = {
-        **settings,
-        "model": variant.how.model,
-        "seed": variant.seed,
-        "anatomy": target.anatomy,
-        "position": None,
-    }
+def _job(variant: Variant, plan: Plan, target: Target, mask: Path) -> tuple[Job, str | None, list[str]]:
+    """The job, the name of the donor if there is one, and notes."""
+    folder = find_bundle(variant.how.model)
+    bundle = _loaded(variant.how.model, hash_bundle(folder))
+    own_seed = variant.how.settings.changed(seed=variant.seed, anatomy=target.anatomy)
+    opening: dict[str, Any] = {"model": variant.how.model, "settings": own_seed, "bundle": bundle}
     if variant.kind == "edit":
-        return make_edit_recipe(variant.image, variant.labels, mask, **drawing), None, []
-    drawing |= {"body": variant.image, "position": variant.how.settings.position}
+        opening["settings"] = own_seed.changed(position=None)
+        return open_edit(variant.image, variant.labels, mask, **opening), None, []
+    opening["body"] = variant.image
     if variant.kind == "IG":
-        return make_recipe(mask, GENERATED, **drawing), None, []
+        return open_volume(mask, GENERATED, **opening), None, []
     if variant.kind == "baseline":
-        return make_recipe(mask, variant.image, **drawing), None, []
+        return open_volume(mask, variant.image, **opening), None, []
     if variant.kind == "harmonised":
         ((name, scan),) = variant.donors
-        return make_recipe(mask, scan, **drawing), name, []
+        return open_volume(mask, scan, **opening), name, []
     own = sha256(variant.image)
     notes: list[str] = []
     for name, scan in variant.donors:
         try:
             if sha256(scan) != own:
-                return make_recipe(mask, scan, **drawing), name, notes
+                return open_volume(mask, scan, **opening), name, notes
             why = "It is the same scan under another name."
         except InputError:
             fault = _fault(scan, plan)

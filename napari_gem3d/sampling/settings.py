@@ -198,6 +198,6 @@ def _sentence(name: str, values: dict[str, Any]) -> str:
     """What is wrong with a value, and what is possible."""
     if name not in Settings.model_fields:
         return f"There is no setting '{name}'; choose from {', '.join(Settings.model_fields)}."
-    what = name.removesuffix("_mm").replace("_", " ")
+    what = "number of steps" if name == "steps" else name.removesuffix("_mm").replace("_", " ")
     unit = " mm" if name.endswith("_mm") else ""
     return f"The {what} {values[name]}{unit} is not possible; choose {words_of(name)['choices']}."

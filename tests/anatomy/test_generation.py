@@ -16,7 +16,7 @@ from napari_gem3d.cli.main import main
 from napari_gem3d.errors import InputError
 from napari_gem3d.labels import Label, LabelTable
 from napari_gem3d.networks import SliceUNet, SliceVAE, VolumeUNet
-from napari_gem3d.sampling.job import open_job
+from napari_gem3d.sampling.generation import open_job
 from napari_gem3d.volume import resample
 
 from .phantom import BRAIN, ellipsoid, scan
@@ -94,7 +94,7 @@ def drawn(job):
 
 def test_tissue_comes_from_the_scan_the_map_or_nowhere(files, model):
     by_scan, by_map, by_none = (
-        job(files, model, "own", anatomy=source).inputs.case for source in ("scan", "map", "none")
+        job(files, model, "own", anatomy=source).prepared.case for source in ("scan", "map", "none")
     )
     assert by_scan.unknown == () and set(np.unique(by_scan.labels).tolist()) == {0, 4, 5, 6, 7}
     assert by_map.unknown == (6, 7) and set(np.unique(by_map.labels).tolist()) == {0, 4, 5}
@@ -122,7 +122,7 @@ def test_a_recipe_says_where_tissue_comes_from_and_replays(files, model, tmp_pat
 
 
 def test_other_sources_and_distances_are_refused(files, model):
-    with pytest.raises(InputError, match="'scan', 'map' or 'none'"):
+    with pytest.raises(InputError, match="anatomy atlas is not possible; choose scan, map or none"):
         job(files, model, anatomy="atlas")
     with pytest.raises(InputError, match="mass effect"):
         job(files, model, mass_effect_mm=-1.0)
@@ -131,7 +131,7 @@ def test_other_sources_and_distances_are_refused(files, model):
 
 
 def test_mass_effect_makes_the_ventricle_beside_a_lesion_smaller(files, model):
-    plain, pushed = (job(files, model, mass_effect_mm=mm).inputs.case.labels for mm in (0.0, 5.0))
+    plain, pushed = (job(files, model, mass_effect_mm=mm).prepared.case.labels for mm in (0.0, 5.0))
     assert np.array_equal(plain == 1, pushed == 1)
     assert np.array_equal(plain > 0, pushed > 0)
     assert np.count_nonzero(pushed == 5) < 0.95 * np.count_nonzero(plain == 5)

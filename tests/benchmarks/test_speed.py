@@ -25,7 +25,7 @@ def test_the_published_windows_reach_every_slice(slices: int, start: int) -> Non
 def test_both_procedures_generate_the_same_case(tiny_model: Path) -> None:
     bundle = load_bundle(tiny_model)
     job = make_job(bundle, 14, steps=2)
-    assert job.inputs.case.labels.shape == (14, 32, 32) and job.total == 14
+    assert job.prepared.case.labels.shape == (14, 32, 32) and job.total == 14
     made = published_volume(bundle, job, steps=2)
     assert made.shape == (14, 32, 32) and np.isfinite(made).all() and made.std() > 0
     indices = [i for part in job.run() for i in part.indices]
@@ -34,7 +34,7 @@ def test_both_procedures_generate_the_same_case(tiny_model: Path) -> None:
 
 def test_a_case_of_another_size(tiny_model: Path) -> None:
     job = make_job(load_bundle(tiny_model), 5, (64, 32), steps=1)
-    assert job.inputs.case.labels.shape == (5, 64, 32)
+    assert job.prepared.case.labels.shape == (5, 64, 32)
 
 
 def test_from_pressing_generate_with_the_model_loaded(tiny_model: Path) -> None:

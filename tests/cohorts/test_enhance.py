@@ -99,15 +99,15 @@ def test_a_recipe_makes_its_volume_again_wherever_both_folders_went(dataset, tin
 def test_an_interrupted_run_goes_on_to_the_same_files(dataset, tiny_model, tmp_path, monkeypatch):
     settings = {"variants": 2, "seed": 3, "model": tiny_model}
     enhance(dataset, tmp_path / "whole", **settings)
-    real, count = volumes.run_recipe, []
+    real, count = volumes.run_job, []
 
-    def interrupted(recipe, out, **options):
+    def interrupted(job, out, **options):
         count.append(out)
         if len(count) == 3:
             raise KeyboardInterrupt
-        return real(recipe, out, **options)
+        return real(job, out, **options)
 
-    monkeypatch.setattr(volumes, "run_recipe", interrupted)
+    monkeypatch.setattr(volumes, "run_job", interrupted)
     out = tmp_path / "parts"
     first = enhance(dataset, out, **settings)
     assert first.interrupted and first.count("made") == 2 and names(out) == ["a-v1", "a-v2"]

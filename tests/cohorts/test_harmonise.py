@@ -72,15 +72,15 @@ def test_workers_interrupts_and_what_is_there_change_nothing(scanners, tiny_mode
     whole = harmonise(scanners, informed, tmp_path / "whole", **settings, workers=1)
     assert whole.report["sources"] == {"one": ["a", "c"], "two": ["b"]} and whole.report["by_sources"]
     assert whole.report["spread"]["scaled"]["before"]["body"]["between_sources"] is not None
-    real, count = volumes.run_recipe, []
+    real, count = volumes.run_job, []
 
-    def interrupted(recipe, out, **options):
+    def interrupted(job, out, **options):
         count.append(out)
         if len(count) == 2:
             raise KeyboardInterrupt
-        return real(recipe, out, **options)
+        return real(job, out, **options)
 
-    monkeypatch.setattr(volumes, "run_recipe", interrupted)
+    monkeypatch.setattr(volumes, "run_job", interrupted)
     first = harmonise(scanners, informed, out, **settings)
     assert first.cohort.interrupted and first.report is None and not (out / "report.json").exists()
     second = harmonise(scanners, informed, out, **settings)

@@ -22,12 +22,12 @@ def typed(monkeypatch, tmp_path):
     def type_it(recipe: Recipe) -> Recipe:
         made = []
 
-        def keep(recipe, out, **options):
-            made.append((recipe, out))
-            return out, False
+        def keep(job, options, started):
+            made.append((job.recipe, options.out))
+            return 0
 
         for command in (generate, edit):
-            monkeypatch.setattr(command, "generate_with_progress", keep)
+            monkeypatch.setattr(command, "run_with_progress", keep)
         line = shell_line(recipe_command(recipe, tmp_path / "my results" / "it's.nii.gz"))
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from napari_gem3d.bundle import load_bundle
-from napari_gem3d.sampling.job import open_job
+from napari_gem3d.sampling.generation import open_job
 from napari_gem3d.sampling.recipe import make_recipe
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from napari_gem3d import make_recipe
 from napari_gem3d.bundle.plan import NoiseSchedule
 from napari_gem3d.sampling.corrections import Corrections, kriging_weights, persistence_weights
-from napari_gem3d.sampling.job import open_job
+from napari_gem3d.sampling.generation import open_job
 from napari_gem3d.sampling.solver import denoise, make_solver
 
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from napari_gem3d.sampling.edit_inputs import soft_weight
 from scipy import ndimage
 
 from napari_gem3d import (
@@ -33,7 +32,8 @@ from napari_gem3d.bundle import load_bundle
 from napari_gem3d.bundle.preprocessing import prepare_scan
 from napari_gem3d.foreground import foreground
 from napari_gem3d.sampling.edit import EditJob
-from napari_gem3d.sampling.job import open_job
+from napari_gem3d.sampling.generation import open_job
+from napari_gem3d.sampling.prepare_edit import soft_weight
 
 MARGIN = 3.0
 Change = Callable[[np.ndarray], np.ndarray]
@@ -172,11 +172,11 @@ def test_labels_beyond_the_body_are_left_out(edit_of, tiny_model):
         (lambda labels: labels, {}, "has the same labels as"),
         (lambda labels: np.where(ball(2, 2, 2, 2), 1, labels), {}, "only outside the body"),
         (lambda labels: np.where(ball(9, 14, 18, 2), 7, labels), {}, "the value 7"),
-        (add, {"margin_mm": 0.0}, "margin of 0.0 mm is not possible"),
-        (add, {"margin_mm": float("nan")}, "margin of nan mm is not possible"),
+        (add, {"margin_mm": 0.0}, "margin 0.0 mm is not possible"),
+        (add, {"margin_mm": float("nan")}, "margin nan mm is not possible"),
         (add, {"slice": 99}, "no slice 99"),
         (add, {"slice": 9, "position": 0.5}, "one of the two"),
-        (add, {"steps": 0}, "0 denoising steps"),
+        (add, {"steps": 0}, "number of steps 0"),
     ],
 )
 def test_what_cannot_be_done_is_refused(edit_of, tiny_model, change, options, message):
@@ -219,7 +219,7 @@ def test_the_windows_are_shown_the_scan_around_the_change(edit_of, tiny_model):
     assert keep.shape == (26, 1, 4, 4) and keep.min() == 0 and keep.max() == 1
     assert (keep[:12] == 1).all() and (keep[21:] == 1).all() and (keep[12:21].min(axis=(1, 2, 3)) < 1).all()
     scan = read_volume(edit.image)
-    slices = torch.from_numpy(prepare_scan(bundle.plan, scan, job.inputs.case.box, foreground(scan)))[:, None]
+    slices = torch.from_numpy(prepare_scan(bundle.plan, scan, job.prepared.case.box, foreground(scan)))[:, None]
     needed = sorted({i for w in given.windows for i in w.slices})
     with torch.no_grad():
         torch.testing.assert_close(given.latents[needed], bundle.vae.encode(slices[needed]), atol=1e-4, rtol=1e-4)
@@ -335,8 +335,8 @@ def test_what_was_read_for_the_recipe_is_read_anew_if_it_has_changed(edit_of, ti
     edit = edit_of(remove)
     recipe = edit.recipe(tiny_model)
     first, second = open_job(recipe), open_job(recipe)
-    assert first.inputs is not second.inputs, "the second job reads for itself"
-    np.testing.assert_array_equal(first.inputs.case.labels, second.inputs.case.labels)
+    assert first.prepared is not second.prepared, "the second job reads for itself"
+    np.testing.assert_array_equal(first.prepared.case.labels, second.prepared.case.labels)
     again = edit.recipe(tiny_model)
     scan = read_volume(edit.image)
     write_volume(scan.with_voxels(scan.voxels + 1), edit.image)

@@ -9,7 +9,7 @@ import torch
 from napari_gem3d import make_recipe
 from napari_gem3d.bundle import load_bundle
 from napari_gem3d.sampling.forecast import Speed, Speeds, measure_step, peak_memory
-from napari_gem3d.sampling.job import open_job
+from napari_gem3d.sampling.generation import open_job
 from napari_gem3d.sampling.work import work_of_edit, work_of_volume
 
 CPU = torch.device("cpu")

@@ -11,11 +11,11 @@ from napari_gem3d import InputError, make_recipe, read_volume, resample, run_rec
 from napari_gem3d.bundle import load_bundle, save_bundle
 from napari_gem3d.networks import PositionUNet
 from napari_gem3d.sampling.donors import choose_donor, is_pool, patient
+from napari_gem3d.sampling.generation import open_job
 from napari_gem3d.sampling.informed import draw_slice
-from napari_gem3d.sampling.job import open_job
-from napari_gem3d.sampling.propagation import Sampling
+from napari_gem3d.sampling.settings import Drawing
 
-SAMPLING = Sampling("dpmsolver++", 3, 0.0, 3, "cpu", "float32")
+SAMPLING = Drawing(solver="dpmsolver++", steps=3, seed=3, device="cpu", precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_seed_and_position_decide_what_is_drawn(drawing_model):
     bundle = load_bundle(drawing_model)
 
     def drawn(position: float, seed: int) -> torch.Tensor:
-        return draw_slice(bundle, position, (32, 32), Sampling("dpmsolver++", 3, 0.0, seed, "cpu", "float32"))
+        return draw_slice(bundle, position, (32, 32), SAMPLING.model_copy(update={"seed": seed}))
 
     assert drawn(0.3, 1).shape == (1, 4, 4, 4)
     assert torch.equal(drawn(0.3, 1), drawn(0.3, 1))

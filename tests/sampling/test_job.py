@@ -23,7 +23,8 @@ from napari_gem3d import (
     write_volume,
 )
 from napari_gem3d.bundle import load_bundle
-from napari_gem3d.sampling.job import Job, Part, open_job
+from napari_gem3d.sampling.generation import open_job
+from napari_gem3d.sampling.job import Job, Part
 
 
 @pytest.fixture

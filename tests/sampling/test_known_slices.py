@@ -126,7 +126,7 @@ def test_published_levels_need_a_timestep_for_every_step() -> None:
 
 
 def test_a_recipe_carries_the_level_into_the_windows(tiny_patient, tiny_model) -> None:
-    from napari_gem3d.sampling.job import open_job
+    from napari_gem3d.sampling.generation import open_job
     from napari_gem3d.sampling.recipe import make_recipe
 
     def voxels(level: str) -> Tensor:
@@ -144,5 +144,5 @@ def test_a_recipe_carries_the_level_into_the_windows(tiny_patient, tiny_model) -
     reached, published = voxels("reached"), voxels("published")
     assert reached[0] == published[0], "nothing is known in the first window"
     assert reached[1] != published[1]
-    with pytest.raises(InputError, match="'half' of known slices is unknown; choose one of reached, published"):
+    with pytest.raises(InputError, match="known level half is not possible; choose reached or published"):
         voxels("half")

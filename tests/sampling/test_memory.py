@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from napari_gem3d.bundle import ModelBundle, load_bundle
 from napari_gem3d.errors import InputError
-from napari_gem3d.sampling.job import Job, Part, open_job
+from napari_gem3d.sampling.generation import open_job
+from napari_gem3d.sampling.job import Job, Part
 from napari_gem3d.sampling.memory import Workplace, is_out_of_memory
 from napari_gem3d.sampling.recipe import Recipe, make_recipe
 

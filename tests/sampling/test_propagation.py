@@ -1,6 +1,5 @@
 """Algorithm 1: what the network is shown in every window, and that windows and batches fit together."""
 
-from dataclasses import replace
 from threading import Event
 
 import numpy as np
@@ -10,10 +9,11 @@ from torch import Tensor, nn
 
 from napari_gem3d.bundle import ModelBundle, load_bundle
 from napari_gem3d.errors import InputError
-from napari_gem3d.sampling.propagation import Propagation, Sampling, batches
+from napari_gem3d.sampling.propagation import Propagation, batches
+from napari_gem3d.sampling.settings import Drawing
 from napari_gem3d.sampling.windows import plan_windows
 
-SAMPLING = Sampling("dpmsolver++", 3, 0.0, seed=1, device="cpu", precision="float32")
+SAMPLING = Drawing(solver="dpmsolver++", steps=3, seed=1, device="cpu", precision="float32")
 SLICES, START = 20, 9
 
 
@@ -45,7 +45,7 @@ def informed() -> Tensor:
     return torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(7))
 
 
-def run(bundle: ModelBundle, sampling: Sampling = SAMPLING) -> Tensor:
+def run(bundle: ModelBundle, sampling: Drawing = SAMPLING) -> Tensor:
     propagation = Propagation(bundle, labels(), informed(), START, sampling)
     for _ in propagation.run():
         pass
@@ -121,15 +121,17 @@ def test_finished_slices_are_never_touched_again(bundle):
 
 @pytest.mark.parametrize("solver", ["dpmsolver++", "unipc", "ddim"])
 def test_one_seed_one_volume(bundle, solver):
-    sampling = replace(SAMPLING, solver=solver, eta=1.0 if solver == "ddim" else 0.0)
+    sampling = SAMPLING.model_copy(update={"solver": solver, "eta": 1.0 if solver == "ddim" else 0.0})
     first, again = run(bundle, sampling), run(bundle, sampling)
-    other = run(bundle, replace(sampling, seed=2))
+    other = run(bundle, sampling.model_copy(update={"seed": 2}))
     assert torch.equal(first, again)
     assert first.isfinite().all() and not torch.allclose(first, other, atol=0.1)
 
 
 def test_running_the_same_propagation_twice_gives_the_same(bundle):
-    propagation = Propagation(bundle, labels(), informed(), START, replace(SAMPLING, solver="ddim", eta=0.5))
+    propagation = Propagation(
+        bundle, labels(), informed(), START, SAMPLING.model_copy(update={"solver": "ddim", "eta": 0.5})
+    )
     results = []
     for _ in range(2):
         for _ in propagation.run():

@@ -16,7 +16,8 @@ from napari_gem3d import (
     run_recipe,
     write_volume,
 )
-from napari_gem3d.sampling.job import Job, open_job
+from napari_gem3d.sampling.generation import open_job
+from napari_gem3d.sampling.job import Job
 from napari_gem3d.sampling.recipe import Recipe
 from napari_gem3d.sampling.stopping import Stopped, stoppable
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from napari_gem3d import LabelMap, Recipe, make_recipe, resample
-from napari_gem3d.sampling.job import open_job
+from napari_gem3d.sampling.generation import open_job
 from napari_gem3d.sampling.streaks import Waiting, runs_of, streak_reach, streaks
 
 
@@ -82,5 +82,5 @@ def test_every_filtered_slice_comes_once_as_it_is_in_the_result(recipes):
 
 
 def resample_labels(job) -> np.ndarray:
-    case = job.inputs.case
+    case = job.prepared.case
     return resample(LabelMap(case.labels, case.box.affine), job.grid, order=0).voxels

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from napari_gem3d.sampling.edit_inputs import read_edit_inputs
 
 from napari_gem3d.bundle import ModelBundle, Plan
 from napari_gem3d.io import read_label_map, read_volume, write_volume
 from napari_gem3d.labels import Label, LabelMap, LabelTable
+from napari_gem3d.sampling.inputs import read_edit_inputs
+from napari_gem3d.sampling.prepare_edit import prepare_edit
+from napari_gem3d.sampling.settings import Settings
 from napari_gem3d.viewer.engine import CoreEngine
 from napari_gem3d.viewer.layers import label_map_of, origin_of, restored_labels
 from napari_gem3d.viewer.planes.middle import middle_of
@@ -288,7 +290,7 @@ def test_the_core_finds_in_the_panel_what_an_edit_finds(tmp_path):
     write_volume(edited, tmp_path / "edited.nii.gz")
     for before in ("before", "raw"):
         files = [tmp_path / f"{name}.nii.gz" for name in ("scan", before, "edited")]
-        inputs = read_edit_inputs(plan, *files, 5.0)
+        inputs = prepare_edit(plan, read_edit_inputs(*files), Settings(margin_mm=5.0))
         np.testing.assert_array_equal(inputs.weight == 1, new)
 
 

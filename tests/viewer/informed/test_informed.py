@@ -157,7 +157,7 @@ def test_the_core_draws_what_the_command_line_would(tiny_patient, tiny_model, tm
     from napari_gem3d.bundle import load_bundle, save_bundle
     from napari_gem3d.io import read_label_map
     from napari_gem3d.networks import PositionUNet
-    from napari_gem3d.sampling.job import open_job
+    from napari_gem3d.sampling.generation import open_job
     from napari_gem3d.sampling.recipe import make_recipe
     from napari_gem3d.viewer.engine import CoreEngine, Order
     from napari_gem3d.viewer.layers import labels_layer

@@ -10,15 +10,9 @@ from napari_gem3d import Grid, InputError, LabelMap, Volume, read_volume, resamp
 from napari_gem3d.bundle import load_bundle
 from napari_gem3d.bundle.plan import IntensityScheme, Plan
 from napari_gem3d.foreground import foreground
-from napari_gem3d.sampling.inputs import (
-    Inputs,
-    choose_slice,
-    informed_picture,
-    matching_start,
-    read_inputs,
-    read_scan,
-    said_by_plan,
-)
+from napari_gem3d.sampling.inputs import read_inputs
+from napari_gem3d.sampling.prepare import Prepared, informed_picture, prepare, said_by_plan
+from napari_gem3d.sampling.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +23,17 @@ def plan(tiny_model) -> Plan:
 @pytest.fixture
 def read(plan, tiny_patient):
     def reading(
-        mask: Path = tiny_patient.labels, informed: Path = tiny_patient.scan, body: Path | None = None
-    ) -> Inputs:
-        return read_inputs(plan, mask, informed, body, same_patient=body == informed)
+        mask: Path = tiny_patient.labels, informed: Path = tiny_patient.scan, body: Path | None = None, **settings
+    ) -> Prepared:
+        return prepare(plan, read_inputs(mask, informed, body), Settings(**settings))
 
     return reading
 
 
 def test_position_counts_from_the_lowest_to_the_highest_slice(read):
-    inputs = read()
-    assert choose_slice(inputs, None, None) == choose_slice(inputs, None, 0.5) == 16
-    assert choose_slice(inputs, None, 0.25) == round(0.25 * 31)
-    assert choose_slice(inputs, 5, None) == 5
+    assert read().informed_slice == read(position=0.5).informed_slice == 16
+    assert read(position=0.25).informed_slice == round(0.25 * 31)
+    assert read(slice=5).informed_slice == 5
 
 
 @pytest.mark.parametrize(
@@ -56,11 +49,11 @@ def test_position_counts_from_the_lowest_to_the_highest_slice(read):
 )
 def test_slices_that_cannot_inform_are_refused(read, index, position, message):
     with pytest.raises(InputError, match=message):
-        choose_slice(read(), index, position)
+        read(slice=index, position=position)
 
 
 def test_another_patients_slice_stands_for_the_same_position(read):
-    assert matching_start(read(), 11) == 11
+    assert read(slice=11).start == 11
 
 
 def test_the_start_is_moved_to_the_nearest_slice_with_body(read, tiny_patient, tmp_path):
@@ -68,25 +61,25 @@ def test_the_start_is_moved_to_the_nearest_slice_with_body(read, tiny_patient, t
     # The same scan without its empty slices: its first slice shows body and is at position 0.
     cropped = resample(scan, scan.grid.box((2, 0, 0), (26, *scan.shape[1:])))
     write_volume(cropped, tmp_path / "cropped.nii.gz")
-    inputs = read(informed=tmp_path / "cropped.nii.gz")
-    assert choose_slice(inputs, 0, None) == 0
-    assert matching_start(inputs, 0) == 2
-    assert matching_start(inputs, 25) == 27
+    lowest, highest = (read(informed=tmp_path / "cropped.nii.gz", slice=index) for index in (0, 25))
+    assert (lowest.informed_slice, lowest.start) == (0, 2)
+    assert highest.start == 27
 
 
 def test_the_patients_own_slice_stands_for_its_place_whatever_the_fields_of_view(read, tiny_patient, tmp_path):
     scan = read_volume(tiny_patient.scan)
     larger = resample(scan, scan.grid.box((-10, -3, 4), (50, 40, 40)))
     write_volume(larger, tmp_path / "larger.nii.gz")
-    inputs = read(tiny_patient.lesions, tmp_path / "larger.nii.gz", tmp_path / "larger.nii.gz")
-    assert choose_slice(inputs, 26, None) == 26
-    assert matching_start(inputs, 26) == 16
+    prepared = read(tiny_patient.lesions, tmp_path / "larger.nii.gz", tmp_path / "larger.nii.gz", slice=26)
+    assert (prepared.informed_slice, prepared.start) == (26, 16)
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["same-patient", "other-patient"])
-def test_the_picture_is_the_slice_in_the_crop_that_training_saw(plan, read, tiny_patient, own):
-    inputs = read(tiny_patient.lesions, tiny_patient.scan, tiny_patient.scan) if own else read()
-    picture, intensities = informed_picture(plan, inputs, 20)
+def test_the_picture_is_the_slice_in_the_crop_that_training_saw(read, tiny_patient, own):
+    paths = (tiny_patient.lesions, tiny_patient.scan, tiny_patient.scan) if own else ()
+    inputs = read(*paths, slice=20)
+    assert inputs.same_patient == own
+    picture, intensities = informed_picture(inputs)
     assert picture.shape == (32, 32) and picture.dtype == np.float32
     canonical = resample(inputs.informed, inputs.informed.grid.canonical())
     box = inputs.case.box.box((20 - inputs.case.slices.start, 0, 0), (1, 32, 32))
@@ -96,25 +89,25 @@ def test_the_picture_is_the_slice_in_the_crop_that_training_saw(plan, read, tiny
     assert shown.max() > 300
 
 
-def test_a_thick_slice_is_shown_as_it_is_not_mixed_with_its_neighbours(plan, read, tiny_patient, tmp_path):
+def test_a_thick_slice_is_shown_as_it_is_not_mixed_with_its_neighbours(read, tiny_patient, tmp_path):
     grid = Grid((8, 36, 40), np.diag([1.0, 1.0, 4.0, 1.0]))
     voxels = np.zeros(grid.shape, np.int16)
     voxels[1:7, 6:30, 8:34] = (100 * np.arange(1, 7))[:, None, None]
     write_volume(Volume(voxels, grid.affine, "MR"), tmp_path / "thick.nii.gz")
-    inputs = read(informed=tmp_path / "thick.nii.gz")
+    inputs = read(informed=tmp_path / "thick.nii.gz", slice=3)
     assert inputs.own.slices == range(1, 7)
-    picture, intensities = informed_picture(plan, inputs, 3)
+    picture, intensities = informed_picture(inputs)
     shown = intensities.inverse(picture)
     assert {round(float(value)) for value in np.unique(shown)} == {0, 300}
-    assert matching_start(inputs, 3) == round(3 / 7 * 31)
+    assert inputs.start == round(3 / 7 * 31)
 
 
-def test_the_slice_of_a_larger_patient_is_cut_to_the_box_about_its_middle(plan, read, tmp_path):
+def test_the_slice_of_a_larger_patient_is_cut_to_the_box_about_its_middle(read, tmp_path):
     voxels = np.zeros((10, 70, 60), np.int16)
     voxels[1:9, 5:65, 5:45] = 500
     voxels[:, 33:37, 23:27] *= 2
     write_volume(Volume(voxels, np.eye(4), "MR"), tmp_path / "large.nii.gz")
-    picture, _ = informed_picture(plan, read(informed=tmp_path / "large.nii.gz"), 5)
+    picture, _ = informed_picture(read(informed=tmp_path / "large.nii.gz", slice=5))
     assert picture.shape == (32, 32)
     bright = np.argwhere(picture > 0.5)
     np.testing.assert_allclose(bright.mean(axis=0), [15.5, 15.5], atol=1)
@@ -173,11 +166,11 @@ def clipped_ct() -> Volume:
 def test_a_nifti_that_says_nothing_is_what_the_model_draws(ct_plan, plan, tmp_path):
     write_volume(clipped_ct(), tmp_path / "clipped.nii.gz")
     assert read_volume(tmp_path / "clipped.nii.gz").modality == ""
-    assert read_scan(ct_plan, tmp_path / "clipped.nii.gz").modality == "CT"
-    assert read_scan(plan, tmp_path / "clipped.nii.gz").modality == "MR"
+    assert said_by_plan(ct_plan, read_volume(tmp_path / "clipped.nii.gz")).modality == "CT"
+    assert said_by_plan(plan, read_volume(tmp_path / "clipped.nii.gz")).modality == "MR"
 
 
-def test_what_a_scan_says_itself_is_not_said_anew(ct_plan, plan):
+def test_what_a_scan_says_itself_is_not_said_again(ct_plan, plan):
     assert said_by_plan(ct_plan, replace(clipped_ct(), modality="MR")).modality == "MR"
     air = clipped_ct().with_voxels(np.where(clipped_ct().voxels < 0, -1000, 40))
     assert said_by_plan(plan, air).modality == ""
@@ -189,11 +182,11 @@ def test_the_body_and_the_intensities_of_a_clipped_ct_are_those_of_training(ct_p
     scan, mask = tmp_path / "clipped.nii.gz", tmp_path / "organs.nii.gz"
     write_volume(clipped_ct(), scan)
     write_volume(LabelMap(organ, np.eye(4)), mask)
-    inputs = read_inputs(ct_plan, mask, scan, scan, same_patient=True)
+    inputs = prepare(ct_plan, read_inputs(mask, scan, scan), Settings(slice=4))
     # Training says CT when it reads the files: the whole field of view is then denser than air (-500 HU).
     said = foreground(replace(clipped_ct(), modality="CT"))
     np.testing.assert_array_equal(inputs.inside, said)
     assert not np.array_equal(said, foreground(clipped_ct()))
     assert (inputs.case.labels == 1).sum() == organ.sum()
-    _, intensities = informed_picture(ct_plan, inputs, 4)
+    _, intensities = informed_picture(inputs)
     assert (intensities.low, intensities.high) == (-150, 250)

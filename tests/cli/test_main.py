@@ -54,7 +54,7 @@ def test_help_needs_neither_torch_nor_napari():
     ("arguments", "message"),
     [
         (["generate"], "required: --mask, --informed, --out (see napari-gem3d generate --help)"),
-        (["generate", "--steps", "many"], "invalid int value: 'many'"),
+        (["enhance", "data", "--out", "new", "--workers", "many"], "invalid int value: 'many'"),
         (["replay"], "required: RECIPE.json"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
         (["demo", "--nonsense"], "unrecognized arguments: --nonsense"),
@@ -165,7 +165,7 @@ def test_ctrl_c_while_loading_is_130(monkeypatch, tiny_patient, tiny_model, tmp_
     def loading(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("napari_gem3d.sampling.recipe.make_recipe", loading)
+    monkeypatch.setattr("napari_gem3d.sampling.generation.open_volume", loading)
     assert main(generate_arguments(tiny_patient, tiny_model, tmp_path / "out.nii.gz")) == 130
     assert complaint(capsys).endswith("interrupted, nothing was written.")
 

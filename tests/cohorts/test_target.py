@@ -20,6 +20,7 @@ from napari_gem3d.cohorts.variants import How, Variant
 from napari_gem3d.labels import Label, LabelTable
 from napari_gem3d.masks import Selection, operations_from_json, transform_mask
 from napari_gem3d.sampling.recipe import read_recipe
+from napari_gem3d.sampling.settings import Settings
 
 enhance = partial(enhance_with_steps, steps=1)
 TABLE = LabelTable(
@@ -86,9 +87,10 @@ def anatomy_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def variant(brains: Path, kind="IC", mask_seed=1, **how) -> Variant:
-    settings = How("anatomy", **{"bend_mm": 3.0, "labels": {"edema": 1}, **how})
+    settings = Settings(anatomy=how.pop("anatomy", "scan"))
+    common = How("anatomy", settings, **{"bend_mm": 3.0, "labels": {"edema": 1}, **how})
     image, labels = brains / "imagesTr" / "a_0000.nii.gz", brains / "labelsTr" / "a.nii.gz"
-    return Variant("a-v1", kind, "a", image, labels, 0, mask_seed, (), brains.parent / "out", settings)
+    return Variant("a-v1", kind, "a", image, labels, 0, mask_seed, (), brains.parent / "out", common)
 
 
 def completed(brains: Path) -> LabelMap:
@@ -253,5 +255,5 @@ def test_the_options_of_the_command(brains, anatomy_model, tmp_path, capsys):
         assert main([*call, "--out", str(tmp_path / "wrong"), *wrong]) == 2
         assert "choose 0 (not at all) to 20" in capsys.readouterr().err
     assert main([*call, "--out", str(tmp_path / "wrong"), "--anatomy", "guess"]) == 2
-    assert "'scan', 'map' or 'none', not 'guess'" in capsys.readouterr().err
+    assert "The anatomy guess is not possible; choose scan, map or none" in capsys.readouterr().err
     assert not (tmp_path / "wrong").exists()

@@ -18,6 +18,12 @@ from napari_gem3d.sampling.settings import Drawing
 SAMPLING = Drawing(solver="dpmsolver++", steps=3, seed=3, device="cpu", precision="float32")
 
 
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch):
+    """Fifty denoising steps a drawn slice are for slices that people look at."""
+    monkeypatch.setattr("napari_gem3d.sampling.informed.DRAWING_STEPS", 4)
+
+
 @pytest.fixture(scope="module")
 def drawing_model(tiny_model, tmp_path_factory) -> Path:
     """The tiny model with a position U-Net."""

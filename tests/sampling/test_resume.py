@@ -63,7 +63,7 @@ def test_whenever_it_was_stopped_the_result_is_the_same_to_the_bit(request, task
     count = len(list(whole.run()))
     expected = whole.result().voxels
     job = open_job(recipe)
-    for parts in range(1, count, 3):
+    for parts in range(1, count, 8):
         first = stopped_after(job, parts)
         assert job.cancelled and not job.finished
         second = stopped_after(job, 4, resume=True)

@@ -46,8 +46,8 @@ def check_direction(plan: tuple[Window, ...], item: Window, generated_by: list[i
 
 
 @pytest.mark.parametrize(("window", "overlap"), [(16, 1), (16, 3), (8, 2), (32, 0)])
-def test_every_volume_up_to_200_slices_and_every_start(window: int, overlap: int) -> None:
-    for num_slices in range(1, 201):
+def test_volumes_up_to_200_slices_and_every_start(window: int, overlap: int) -> None:
+    for num_slices in (*range(1, 36), *range(40, 201, 23)):
         for start in range(num_slices):
             check_plan(num_slices, start, window, overlap)
 

@@ -8,11 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 
 from napari_gem3d.labels import LabelTable
 
+# Standard deviations of latents that float32 can divide and multiply by.
+_DEVIATIONS = (1e-6, 1e6)
+
 
 class Part(BaseModel):
-    """Base of the plan's parts: immutable, and refusing fields it does not know."""
+    """Base of the plan's parts: immutable, and refusing fields it does not know and NaN or infinite numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class IntensityScheme(Part):
@@ -41,7 +44,7 @@ class NoiseSchedule(Part):
     """The forward process of diffusion, in the words of the ``diffusers`` schedulers."""
 
     num_train_timesteps: int = Field(1000, ge=2, description="Steps of the forward process.")
-    beta_start: float = Field(0.00085, gt=0, description="Variance of the noise of the first step.")
+    beta_start: float = Field(0.00085, gt=0, lt=1, description="Variance of the noise of the first step.")
     beta_end: float = Field(0.012, gt=0, lt=1, description="Variance of the noise of the last step.")
     beta_schedule: Literal["scaled_linear", "linear"] = Field(
         "scaled_linear", description="What rises linearly in between: the variance's root, or the variance."
@@ -89,6 +92,9 @@ class LatentSpace(Part):
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values and len(values) != self.channels:
                 raise ValueError(f"latent {name} needs one value for each of the {self.channels} channels")
+        low, high = _DEVIATIONS
+        if not all(low <= value <= high for value in self.std):
+            raise ValueError(f"every latent's standard deviation must be from {low:g} to {high:g}")
         return self
 
 
@@ -112,7 +118,7 @@ class Plan(Part):
     with the slices that the scan has and whatever its spacing.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
     format: Literal["napari-gem3d bundle"] = "napari-gem3d bundle"
     format_version: Literal[1] = 1

@@ -13,8 +13,8 @@ from typing import Any, get_args
 import torch
 from diffusers import UNet2DConditionModel, UNet2DModel
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from napari_gem3d.bundle.conditioning import condition_channels
@@ -228,12 +228,22 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_tensors(expected: Mapping[str, Tensor], folder: Path) -> dict[str, Tensor]:
-    """Stored tensors in float32, refusing any that are missing, extra or of another shape than expected."""
+    """Stored tensors in float32, refusing any that are missing, extra, of another shape, NaN or infinite."""
     path = folder / WEIGHTS
     try:
-        stored = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            _check_tensors({name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}, expected, path)  # noqa: SIM118 — it is no mapping
+            stored = {name: file.get_tensor(name).to(torch.float32) for name in expected}
     except (OSError, SafetensorError) as error:
         raise InputError(f"The weights {path} are missing or damaged; get the bundle again.") from error
+    for name, tensor in stored.items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"The tensor {name} of {path} holds NaN or infinite values; get the bundle again.")
+    return stored
+
+
+def _check_tensors(stored: Mapping[str, tuple[int, ...]], expected: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights whose names or shapes are not those of their network, before any is read."""
     missing = sorted(expected.keys() - stored.keys())
     extra = sorted(stored.keys() - expected.keys())
     if missing or extra:
@@ -242,10 +252,9 @@ def read_tensors(expected: Mapping[str, Tensor], folder: Path) -> dict[str, Tens
             f"The weights {path} {what} ({len(missing)} missing, {len(extra)} extra); get the bundle again."
         )
     for name, tensor in expected.items():
-        if tensor.shape != stored[name].shape:
-            shapes = f"{tuple(stored[name].shape)} instead of {tuple(tensor.shape)}"
+        if tuple(tensor.shape) != stored[name]:
+            shapes = f"{stored[name]} instead of {tuple(tensor.shape)}"
             raise InputError(f"The tensor {name} of {path} is {shapes}; get the bundle again.")
-    return {name: tensor.to(torch.float32) for name, tensor in stored.items()}
 
 
 def save_bundle(bundle: ModelBundle, folder: Path | str, dtype: torch.dtype = torch.float16) -> Path:

@@ -135,3 +135,37 @@ def test_bundled_models_load_and_are_complete(name: str) -> None:
 def test_a_plan_says_what_scans_it_knows(tiny_model, modality: str, channel: str, said: str) -> None:
     plan = load_bundle(tiny_model).plan
     assert plan.model_copy(update={"modality": modality, "channel": channel}).scans == said
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+@pytest.mark.parametrize("part", ["vae", "slice_unet", "volume_unet"])
+def test_weights_that_are_no_numbers_are_refused_by_name(model: Path, part: str, value: float) -> None:
+    path = model / part / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    name = sorted(tensors)[-1]
+    tensors[name] = tensors[name].to(torch.float64)
+    tensors[name].view(-1)[-1] = value * value  # 1e60 is a number only in float64
+    save_file(tensors, path)
+    with pytest.raises(InputError, match=rf"{name}.*NaN or infinite"):
+        load_bundle(model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"latents": {"channels": 4, "mean": [0.0] * 4, "std": [1.0, 0.0, 1.0, 1.0]}}, "deviation"),
+        ({"latents": {"channels": 4, "mean": [0.0] * 4, "std": [1.0, -1.0, 1.0, 1.0]}}, "deviation"),
+        ({"latents": {"channels": 4, "mean": [0.0] * 4, "std": [1.0, 1e-300, 1.0, 1.0]}}, "deviation"),
+        ({"latents": {"channels": 4, "mean": [0.0] * 4, "std": [1.0, 1e300, 1.0, 1.0]}}, "deviation"),
+        ({"latents": {"channels": 4, "mean": [0.0] * 4, "std": [float("nan")] * 4}}, "latents.std.0: .*finite"),
+        ({"latents": {"channels": 4, "mean": [float("inf")] * 4, "std": [1.0] * 4}}, "latents.mean.0: .*finite"),
+        ({"spacing": [1.0, float("nan"), 1.0]}, "spacing.1: .*finite"),
+        ({"intensity": {"kind": "window", "low": float("-inf")}}, "intensity.low: .*finite"),
+        ({"schedule": {"beta_start": float("inf")}}, "schedule.beta_start: .*finite"),
+        ({"schedule": {"beta_start": 2.0}}, "schedule.beta_start"),
+    ],
+)
+def test_a_plan_of_values_that_are_no_numbers_is_refused(model: Path, changes: dict[str, Any], message: str) -> None:
+    _edit_plan(model, **changes)
+    with pytest.raises(InputError, match=message):
+        load_bundle(model)

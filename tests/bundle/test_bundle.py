@@ -1,7 +1,9 @@
 """Bundles: round trip, and clear refusals of what is not understood."""
 
 import json
+import os
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +171,55 @@ def test_a_plan_of_values_that_are_no_numbers_is_refused(model: Path, changes: d
     _edit_plan(model, **changes)
     with pytest.raises(InputError, match=message):
         load_bundle(model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": [10**6, 10**6]}, "size"),
+        ({"window": 10**9}, "window"),
+        ({"latents": {"channels": 10**9}}, "latents.channels"),
+        ({"schedule": {"num_train_timesteps": 10**9}}, "num_train_timesteps"),
+        ({"labels": [{"value": 300, "name": "far"}]}, "less than 255"),
+        ({"labels": [{"value": value, "name": f"label {value}"} for value in range(1, 200_000)]}, "too much"),
+    ],
+)
+def test_a_plan_of_sizes_that_nothing_has_is_refused(model: Path, changes: dict[str, Any], message: str) -> None:
+    _edit_plan(model, **changes)
+    with pytest.raises(InputError, match=message):
+        load_bundle(model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layers_per_block": 200_000}, "layers_per_block beyond 64"),
+        ({"down_block_types": ["DownBlock2D"] * 20_000}, "20000 values"),
+        ({"block_out_channels": [10**9, 16, 16]}, "block_out_channels beyond"),
+        ({"norm_eps": float("nan")}, "norm_eps beyond"),
+        ({"down_block_types": ["DownBlock2D", "DownBlock2D", "SidewaysBlock2D"]}, "SidewaysBlock2D"),
+        ({"act_fn": "telepathy"}, "telepathy"),
+        ({"block_out_channels": 7}, "no network"),
+        ({"norm_num_groups": 7}, "no network"),
+        ({"norm_num_groups": 0}, "no network"),
+    ],
+)
+def test_settings_that_make_no_network_are_refused(model: Path, changes: dict[str, Any], message: str) -> None:
+    path = model / "slice_unet" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(InputError, match=message):
+        load_bundle(model)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_bundles_are_for_those_whom_the_umask_lets(tiny_model: Path, tmp_path: Path, mask: int, mode: int) -> None:
+    bundle = load_bundle(tiny_model)
+    before = os.umask(mask)
+    try:
+        folder = save_bundle(bundle, tmp_path / "shared")
+    finally:
+        os.umask(before)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {mode}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~mask

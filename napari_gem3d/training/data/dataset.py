@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from napari_gem3d.errors import InputError
+from napari_gem3d.io.documents import read_json, read_text
 from napari_gem3d.training.config.settings import DataSettings
 
 COLUMNS = ("image", "labels")
@@ -122,12 +122,9 @@ def _facts(path: Path, optional: bool = False) -> dict[str, Any]:
     if optional and not path.is_file():
         return {}
     advice = "give a folder in nnU-Net's raw layout or a .csv with --data"
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}); {advice}.") from error
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read: it is not JSON ({error}); correct it.") from error
+    if not path.exists():
+        raise InputError(f"{path} cannot be read: there is no such file; {advice}.")
+    facts = read_json(path)
     if not isinstance(facts, dict):
         raise InputError(f"{path} cannot be read: it holds no object with labels; {advice}.")
     return facts
@@ -244,12 +241,7 @@ def _csv_cases(path: Path) -> list[CasePaths]:
 
 def _csv_rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
     """Rows by lower-case column, and the columns; separated by comma, semicolon or tab, as the first line is."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text ({error}); give a CSV with a row a scan.") from error
+    text = read_text(path)
     first = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
     try:

@@ -17,7 +17,6 @@ from napari_gem3d.cohorts.layout import (
     Layout,
     Record,
     read_settings,
-    relative,
     write_dataset_json,
     write_tables,
 )
@@ -163,14 +162,14 @@ def enhance(
     drawing_settings(plan, solver, steps, eta, seed, there, precision, anatomy=anatomy)
     read = read_dataset(dataset, DataSettings(channel=channel), split)
     settings: dict[str, Any] = {
-        "dataset": relative(dataset.absolute(), layout.root),
+        "dataset": dataset.absolute().name,
         "split": split,
         "channel": channel,
         "variants": variants,
         "edit": edit,
         "include_real": include_real,
         "seed": seed,
-        "informed": str(informed) if informed in (OTHERS, GENERATED) else relative(Path(informed), layout.root),
+        "informed": str(informed) if informed in (OTHERS, GENERATED) else Path(informed).absolute().name,
         "position": position,
         "augment": augment,
         "bend_mm": bend_mm,

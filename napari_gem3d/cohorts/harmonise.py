@@ -160,11 +160,11 @@ def harmonise(
     chosen = _informed(plan, Path(informed), slice, position)
     settings: dict[str, Any] = {
         "task": "harmonise",
-        "dataset": relative(dataset.absolute(), layout.root),
+        "dataset": dataset.absolute().name,
         "split": split,
         "channel": channel,
         "seed": seed,
-        "informed": relative(chosen.path.absolute(), layout.root),
+        "informed": chosen.path.absolute().name,
         "informed_sha256": sha256(chosen.path),
         "slice": chosen.index,
         "position": chosen.position,

@@ -14,6 +14,7 @@ from typing import Any, get_args
 import torch
 from diffusers import UNet2DConditionModel, UNet2DModel
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -21,9 +22,10 @@ from napari_gem3d.bundle.conditioning import condition_channels
 from napari_gem3d.bundle.parts import MOST_BYTES, WEIGHTS, make_network, read_config, read_tensors
 from napari_gem3d.bundle.places import known_models
 from napari_gem3d.bundle.plan import Plan
-from napari_gem3d.errors import InputError, first_problem
+from napari_gem3d.errors import InputError, OutputError, first_problem
 from napari_gem3d.io import sha256
 from napari_gem3d.io.documents import read_json, read_text
+from napari_gem3d.io.files import check_writable
 from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
 from napari_gem3d.networks.vae import make_autoencoder
 from napari_gem3d.networks.volume_unet import NormAt
@@ -243,15 +245,19 @@ def save_bundle(bundle: ModelBundle, folder: Path | str, dtype: torch.dtype = to
     """
     folder = Path(folder)
     check_folder(folder)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-        staged = Path(temporary) / "bundle"
-        staged.mkdir()
-        (staged / "model.json").write_text(bundle.plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        if bundle.card:
-            (staged / "README.md").write_text(bundle.card, encoding="utf-8")
-        for name, (config, tensors) in _stored(bundle, dtype).items():
-            _save_network(staged / name, config, tensors, dtype)
-        put_folder(staged, folder, Path(temporary) / "replaced")
+    try:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:100]}-") as temporary:
+            staged = Path(temporary) / "bundle"
+            staged.mkdir()
+            (staged / "model.json").write_text(bundle.plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            if bundle.card:
+                (staged / "README.md").write_text(bundle.card, encoding="utf-8")
+            for name, (config, tensors) in _stored(bundle, dtype).items():
+                _save_network(staged / name, config, tensors, dtype)
+            put_folder(staged, folder, Path(temporary) / "replaced")
+    except (OSError, SafetensorError) as error:  # a full disk is a SafetensorError where weights meet it
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{folder} cannot be written ({reason}); choose another place, or make room.") from error
     return folder
 
 
@@ -269,6 +275,7 @@ def put_folder(staged: Path, folder: Path, aside: Path) -> None:
 
 def check_folder(folder: Path) -> None:
     """Make the folder above a bundle's; InputError if the bundle's own would replace something that is no bundle."""
+    check_writable(folder.parent)
     if (
         folder.exists()
         and not (folder / "model.json").is_file()

@@ -12,7 +12,7 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.evaluation.pairs import find_pairs
 from napari_gem3d.io import documents, replacing, sha256
 from napari_gem3d.training.config.settings import DataSettings
-from napari_gem3d.training.data.dataset import CasePaths, Dataset, read_dataset
+from napari_gem3d.training.data.dataset import CasePaths, Dataset, file_ending, read_dataset
 
 # A name becomes a folder's, and part of a dataset's in nnU-Net.
 _IN_NAMES = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
@@ -109,7 +109,7 @@ def read_test_set(folder: Path, channel: int = 0) -> TestSet:
     ending = ".nii.gz"
     if facts.is_file():
         try:
-            ending = str(documents.read_json(facts).get("file_ending", ending))
+            ending = file_ending(documents.read_json(facts), folder)
         except (ValueError, AttributeError) as error:
             raise InputError(f"{facts} cannot be read as a description of a dataset ({error}); correct it.") from error
     suffix = f"_{channel:04d}{ending}"

@@ -26,12 +26,15 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
     Raises
     ------
     InputError
-        If it is missing, no regular file, cannot be read, is larger than `most` bytes, or not UTF-8.
+        If it is missing, no regular file, cannot be read, is larger than `most` bytes, not UTF-8, or has NUL in it.
     """
     try:
-        return file_bytes(path, most).decode("utf-8-sig")
+        text = file_bytes(path, most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} cannot be read as text ({error}); save it as UTF-8.") from error
+    if "\0" in text:
+        raise InputError(f"{path} cannot be read as text (it holds NUL characters); save it as UTF-8.")
+    return text
 
 
 def read_json(path: Path, most: int = MOST_BYTES) -> Any:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from napari_gem3d.errors import InputError
+from napari_gem3d.errors import InputError, OutputError
 from napari_gem3d.io.dicom import is_dicom, series_files
 
 _HASHED_AT_ONCE = 2**20
+_LONGEST_NAME = 255  # bytes, of nearly every file system
 
 
 @contextmanager
@@ -32,15 +34,39 @@ def replacing(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     if not path.parent.is_dir():
-        raise InputError(f"The folder {path.parent} does not exist; create it or write somewhere else.")
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+        raise OutputError(f"The folder {path.parent} does not exist; create it or write somewhere else.")
+    temporary = path.with_name(_temporary_name(path.name))
     try:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from error
+        raise OutputError(f"{path} cannot be written ({error.strerror or error}); choose another place.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing can be written, there is nothing to remove
+            temporary.unlink(missing_ok=True)
+
+
+def _temporary_name(name: str) -> str:
+    """A hidden name of this process, no longer than file systems allow, with the suffix that tells the format."""
+    whole = f".{os.getpid()}-{name}"
+    if len(os.fsencode(whole)) <= _LONGEST_NAME or len(os.fsencode(name)) > _LONGEST_NAME:
+        return whole
+    suffix = "".join(Path(name[-20:]).suffixes[-2:])
+    return f".{os.getpid()}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{suffix}"
+
+
+def check_writable(folder: Path) -> None:
+    """Raise OutputError if nothing can be written to a folder, or it cannot be made; leaves nothing behind.
+
+    For what writes its results after hours of work.
+    """
+    try:
+        there = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+        with tempfile.TemporaryDirectory(dir=there, prefix=".gem3d-") as trial:
+            Path(trial, folder.name or "x").mkdir()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{folder} cannot be written ({reason}); choose another place, or make room.") from error
 
 
 def private_folder(folder: Path) -> Path:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import sha256
+
+_NO_NUL = r"^[^\x00]*$"  # no system has files of such names
 
 
 class Strict(BaseModel):
@@ -19,7 +21,7 @@ class Strict(BaseModel):
 class InputFile(Strict):
     """A file or DICOM folder as the user named it, and the SHA-256 of its content."""
 
-    path: str
+    path: str = Field(pattern=_NO_NUL)
     sha256: str
 
     @classmethod
@@ -50,5 +52,5 @@ class InputFile(Strict):
 class ModelReference(Strict):
     """The model's folder or name as the user gave it, and what `hash_bundle` says of it."""
 
-    folder: str
+    folder: str = Field(pattern=_NO_NUL)
     sha256: str

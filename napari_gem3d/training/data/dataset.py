@@ -21,6 +21,7 @@ IGNORE = "ignore"
 MOST_LABELS = 249
 _IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".dcm")
 # Case names become folder names, here and on the machine a run is copied to.
+_ENDING = re.compile(r"(?:\.\w+)+")
 _SAFE_NAME = re.compile(r"[^\W.][\w.\-+ ()]*")
 
 
@@ -123,7 +124,7 @@ def _facts(path: Path, optional: bool = False) -> dict[str, Any]:
         return {}
     advice = "give a folder in nnU-Net's raw layout or a .csv with --data"
     if not path.exists():
-        raise InputError(f"{path} cannot be read: there is no such file; {advice}.")
+        raise InputError(f"{path} cannot be read (no such file); {advice}.")
     facts = read_json(path)
     if not isinstance(facts, dict):
         raise InputError(f"{path} cannot be read: it holds no object with labels; {advice}.")
@@ -157,7 +158,7 @@ def _named_values(labels: Any, path: Path) -> dict[str, int]:
 def _nnunet_cases(folder: Path, facts: Mapping[str, Any], channel: int, split: str) -> list[CasePaths]:
     if isinstance(facts.get("dataset"), Mapping) and split == "Tr":
         return _listed_cases(folder, facts["dataset"], channel)
-    ending = str(facts.get("file_ending", ".nii.gz"))
+    ending = file_ending(facts, folder)
     suffix = f"_{channel:04d}{ending}"
     images = {file.name.removesuffix(suffix): file for file in (folder / f"images{split}").glob(f"*{suffix}")}
     labels = {file.name.removesuffix(ending): file for file in (folder / f"labels{split}").glob(f"*{ending}")}
@@ -193,6 +194,14 @@ def _no_images(folder: Path, ending: str, channel: int, split: str) -> str:
         f"{folder} has no images named images{split}/CASE_{channel:04d}{ending}; bring it to nnU-Net's raw layout, or "
         "list its files in a .csv."
     )
+
+
+def file_ending(facts: Mapping[str, Any], folder: Path) -> str:
+    """How the files of a dataset end; InputError if its ``dataset.json`` says what no file ends with."""
+    ending = str(facts.get("file_ending", ".nii.gz"))
+    if not _ENDING.fullmatch(ending):
+        raise InputError(f"The file_ending of {folder} is '{ending[:40]}'; write one such as .nii.gz or .nrrd.")
+    return ending
 
 
 def _listed_cases(folder: Path, listed: Mapping[str, Any], channel: int) -> list[CasePaths]:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.preprocessing import prepare_labels, prepare_scan
-from napari_gem3d.errors import InputError
+from napari_gem3d.errors import InputError, OutputError
 from napari_gem3d.io.files import private_folder
 from napari_gem3d.training.config.geometry import size_step
 from napari_gem3d.training.config.settings import DataSettings, TrainingConfig
@@ -149,6 +149,8 @@ def prepare_case(job: Preparation) -> str:
                 append_image(varied.astype(np.float16))
                 append_labels(labels)
         cache.set_stamp(name, {**job.stamp, "unknown": list(case.unknown), "notes": list(case.notes)})
+    except OutputError:  # a full disk is no fault of the case
+        raise
     except InputError as error:
         return str(error)
     return ""

@@ -68,14 +68,16 @@ def _models() -> Iterator[str]:
     bundled = bundled_models()
     if not bundled:
         yield "none bundled"
-    for name, folder in known_models().items():
+    for number, (name, folder) in enumerate(known_models().items()):
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
         origin = "bundled" if name in bundled else "added"
+        if name not in bundled:  # people name models by hospitals, studies and patients
+            name = f"added model {number + 1 - len(bundled)}"
         try:
             bundle = load_bundle(folder)
         except InputError as error:
             reason = str(error).replace(str(folder), name)  # the path may tell who the user is
             yield f"{name}: {size:.0f} MB, {origin}, damaged: {reason}"
             continue
-        kind = bundle.plan.scans
+        kind = bundle.plan.scans if origin == "bundled" else bundle.plan.modality
         yield f"{name}: {size:.0f} MB, {origin}, {kind}, sha256 {bundle.sha256[:12]}, loads"

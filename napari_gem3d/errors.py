@@ -16,6 +16,16 @@ class InputError(ValueError):
     """
 
 
+class OutputError(InputError):
+    """A file or folder that cannot be written, whatever it is made of: no fault of a case."""
+
+
+def of_system(error: OSError) -> str:
+    """What the system refuses (no room, no right, no such name) in a sentence, wherever nobody expected it."""
+    what = f"{error.filename} cannot be read or written" if error.filename else "A file cannot be read or written"
+    return f"{what} ({error.strerror or error}); check the path, its rights and the room on its disk."
+
+
 def first_problem(error: ValidationError) -> str:
     """Name the field and the fault that a typed description (plan, recipe, settings) was first refused for."""
     first = error.errors()[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, get_args
@@ -91,7 +92,7 @@ class LabelTable:
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
         for what, keys in (("value", [str(v) for v in self.values]), ("name", [label.name for label in self.labels])):
-            twice = sorted({key for key in keys if keys.count(key) > 1})
+            twice = sorted(key for key, count in Counter(keys).items() if count > 1)
             if twice:
                 raise InputError(f"The label table has the {what} {twice[0]} twice; make every {what} unique.")
         if sum(label.meaning == "body" for label in self.labels) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ Modality = Literal["MR", "CT", ""]
 # Two grids share their voxels if no voxel centre is further than this (in voxels) from its counterpart. Affines are
 # stored in single precision, 800 mm from the scanner's origin: a few 1e-4 of a voxel is rounding, not geometry.
 _SAME_VOXEL = 1e-2
+# Copies of a volume that work on it holds at once, and bytes that need no look at what memory is free.
+_COPIES, _ALWAYS_FITS = 3, 2**28
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,12 +126,31 @@ def resample(volume: AnyVolume, grid: Grid, order: Literal[0, 1] = 1, fill: floa
     """
     if grid == volume.grid:
         return volume
+    check_memory(math.prod(grid.shape), volume.voxels.dtype.itemsize, "The volume")
     matrix, offset = grid.index_map(volume.grid)
     if _is_index_shuffle(matrix, offset, grid.shape):
         voxels = _shuffled(volume.voxels, grid.shape, np.rint(matrix).astype(int), np.rint(offset).astype(int), fill)
     else:
         voxels = _interpolated(volume.voxels, grid.shape, matrix, offset, order, fill)
     return replace(volume, voxels=voxels, affine=grid.affine)
+
+
+def check_memory(voxels: int, itemsize: int, what: str) -> None:
+    """Raise InputError if a volume of so many voxels, of `itemsize` bytes each, does not fit in the free memory.
+
+    Work on a volume holds about `_COPIES` copies of it, of 4 bytes a voxel or more. `what` begins the message.
+    """
+    needed = voxels * max(itemsize, 4) * _COPIES
+    if needed < _ALWAYS_FITS:
+        return
+    import psutil
+
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise InputError(
+            f"{what} has {voxels / 1e6:,.0f} million voxels, for which {needed / 1e9:,.1f} GB of memory are needed and "
+            f"{free / 1e9:,.1f} GB are free; check its size and spacing, crop it, or use a machine with more."
+        )
 
 
 def _is_index_shuffle(matrix: FloatArray, offset: FloatArray, shape: tuple[int, int, int]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +13,14 @@ from typing import Any
 
 import torch
 
+from napari_gem3d.bundle.parts import MOST_BYTES
 from napari_gem3d.bundle.places import added_models, known_models, models_folder
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.store import PARTS, check_folder, load_bundle, read_plan, save_bundle
 from napari_gem3d.errors import InputError
+from napari_gem3d.io.documents import read_text
 
+_MOST_FILES = 1000
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
@@ -89,7 +93,6 @@ def describe_model(folder: Path, name: str = "", added: bool = False) -> ModelIn
         plan = read_plan(folder)
     except InputError as error:
         problem = str(error)
-    card = folder / "README.md"
     return ModelInfo(
         name=name or folder.name,
         folder=folder,
@@ -97,9 +100,16 @@ def describe_model(folder: Path, name: str = "", added: bool = False) -> ModelIn
         size=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         plan=plan,
         parts=tuple(part for part in PARTS if (folder / part).is_dir()),
-        card=card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
+        card=_card(folder / "README.md"),
         problem=problem,
     )
+
+
+def _card(path: Path) -> str:
+    try:
+        return read_text(path, MOST_BYTES)
+    except InputError:
+        return ""
 
 
 def add_model(folder: Path, name: str = "") -> Path:
@@ -124,17 +134,29 @@ def add_model(folder: Path, name: str = "") -> Path:
     """
     if not (folder / "model.json").is_file():
         raise InputError(f"{folder} is no model: choose the folder that holds its model.json.")
+    _check_files(folder.resolve())
     bundle = load_bundle(folder.resolve())
     target = _place_for(name or bundle.plan.name)
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".adding-") as temporary:
             staged = Path(temporary) / "bundle"
-            shutil.copytree(folder, staged)
+            shutil.copytree(folder, staged, symlinks=True)
             staged.rename(target)
     except OSError as error:
         reason = error.strerror or "a file cannot be read or written"
         raise InputError(f"{folder} cannot be copied to {target} ({reason}); nothing was added.") from error
     return target
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse a folder with links, devices or pipes in it: what is copied must be the model's own files."""
+    for count, path in enumerate(folder.rglob("*"), 1):
+        mode = path.lstat().st_mode
+        if count > _MOST_FILES:
+            raise InputError(f"{folder} holds more than {_MOST_FILES} files, so it is no model; nothing was added.")
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            what = "a link" if stat.S_ISLNK(mode) else "a device or a pipe"
+            raise InputError(f"{path} is {what}, which is not followed; put the file itself there and add again.")
 
 
 def add_published(checkpoints: Sequence[Path], name: str, **options: Any) -> tuple[Path, tuple[str, ...]]:

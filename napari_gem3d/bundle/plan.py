@@ -6,13 +6,18 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
-from napari_gem3d.labels import LabelTable
+from napari_gem3d.labels import UNKNOWN, LabelTable
+
+# Rows or columns of a slice.
+_LONGEST = 4096
+# Standard deviations of latents that float32 can divide and multiply by.
+_DEVIATIONS = (1e-6, 1e6)
 
 
 class Part(BaseModel):
-    """Base of the plan's parts: immutable, and refusing fields it does not know."""
+    """Base of the plan's parts: immutable, and refusing fields it does not know and NaN or infinite numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class IntensityScheme(Part):
@@ -40,8 +45,8 @@ class IntensityScheme(Part):
 class NoiseSchedule(Part):
     """The forward process of diffusion, in the words of the ``diffusers`` schedulers."""
 
-    num_train_timesteps: int = Field(1000, ge=2, description="Steps of the forward process.")
-    beta_start: float = Field(0.00085, gt=0, description="Variance of the noise of the first step.")
+    num_train_timesteps: int = Field(1000, ge=2, le=100_000, description="Steps of the forward process.")
+    beta_start: float = Field(0.00085, gt=0, lt=1, description="Variance of the noise of the first step.")
     beta_end: float = Field(0.012, gt=0, lt=1, description="Variance of the noise of the last step.")
     beta_schedule: Literal["scaled_linear", "linear"] = Field(
         "scaled_linear", description="What rises linearly in between: the variance's root, or the variance."
@@ -78,9 +83,9 @@ class NoiseSchedule(Part):
 class LatentSpace(Part):
     """What surrounds the VAE: pixel-unshuffle, and the statistics that bring latents to unit scale."""
 
-    channels: int = Field(8, ge=1)
-    factor: int = Field(8, ge=1, description="Voxels a latent spans along rows and along columns.")
-    unshuffle: int = Field(2, ge=1)
+    channels: int = Field(8, ge=1, le=1024)
+    factor: int = Field(8, ge=1, le=64, description="Voxels a latent spans along rows and along columns.")
+    unshuffle: int = Field(2, ge=1, le=64)
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
@@ -89,6 +94,9 @@ class LatentSpace(Part):
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values and len(values) != self.channels:
                 raise ValueError(f"latent {name} needs one value for each of the {self.channels} channels")
+        low, high = _DEVIATIONS
+        if not all(low <= value <= high for value in self.std):
+            raise ValueError(f"every latent's standard deviation must be from {low:g} to {high:g}")
         return self
 
 
@@ -112,7 +120,7 @@ class Plan(Part):
     with the slices that the scan has and whatever its spacing.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
     format: Literal["napari-gem3d bundle"] = "napari-gem3d bundle"
     format_version: Literal[1] = 1
@@ -125,7 +133,7 @@ class Plan(Part):
     intensity: IntensityScheme = IntensityScheme()
     labels: LabelTable
     background_outside_body: bool = Field(True, description="Voxels outside the body label are background.")
-    window: int = Field(16, ge=1, description="Slices of a window, n.")
+    window: int = Field(16, ge=1, le=1024, description="Slices of a window, n.")
     overlap: int = Field(1, ge=1, description="Slices that a window shares with what is known, h.")
     conditioning: Literal["fine+slice+offset", "fine", "labels+slice+offset", "labels", "grey"] = "labels+slice+offset"
     grey: GreyLabels | None = Field(None, description="For the conditioning ``grey``.")
@@ -177,6 +185,10 @@ class Plan(Part):
     def _consistent(self) -> Plan:
         if self.overlap >= self.window:
             raise ValueError("the overlap must be smaller than the window")
+        if max(self.labels.values, default=0) >= UNKNOWN:
+            raise ValueError(f"the label values must be less than {UNKNOWN}")
+        if not all(0 < length <= _LONGEST for length in self.size):
+            raise ValueError(f"the size {self.size} must be from 1 to {_LONGEST} voxels")
         if any(length % self.latents.factor for length in self.size):
             raise ValueError(f"the size {self.size} must be a multiple of {self.latents.factor}")
         if min(self.spacing) <= 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,18 +15,21 @@ import torch
 from diffusers import UNet2DConditionModel, UNet2DModel
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from napari_gem3d.bundle.conditioning import condition_channels
+from napari_gem3d.bundle.parts import MOST_BYTES, WEIGHTS, make_network, read_config, read_tensors
 from napari_gem3d.bundle.places import known_models
 from napari_gem3d.bundle.plan import Plan
-from napari_gem3d.errors import InputError, first_problem
+from napari_gem3d.errors import InputError, OutputError, first_problem
+from napari_gem3d.io import sha256
+from napari_gem3d.io.documents import read_json, read_text
+from napari_gem3d.io.files import check_writable
 from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
 from napari_gem3d.networks.vae import make_autoencoder
 from napari_gem3d.networks.volume_unet import NormAt
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 PARTS = ("vae", "slice_unet", "volume_unet", "position_unet")
 
 
@@ -92,12 +96,7 @@ def read_plan(folder: Path) -> Plan:
         If it is missing, not JSON, of another format version, or has fields or values this version does not know.
     """
     path = folder / "model.json"
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"The model file {path} cannot be read; choose a bundle folder with a model.json.") from error
-    except ValueError as error:
-        raise InputError(f"The model file {path} is not JSON; get the bundle again.") from error
+    raw = read_json(path, MOST_BYTES)
     if isinstance(raw, dict) and raw.get("format_version", 1) != 1:
         version = raw["format_version"]
         raise InputError(f"The bundle {folder} has format version {version}, not 1; update napari-gem3d to use it.")
@@ -128,7 +127,7 @@ def load_bundle(folder: Path | str) -> ModelBundle:
     path = find_bundle(folder)
     plan = read_plan(path)
     card = path / "README.md"
-    bundle = ModelBundle(plan, card=card.read_text(encoding="utf-8") if card.is_file() else "", path=path)
+    bundle = ModelBundle(plan, card=read_text(card, MOST_BYTES) if card.is_file() else "", path=path)
     if (path / "vae").is_dir():
         bundle.vae = _load_vae(path, plan)
     if (path / "slice_unet").is_dir():
@@ -152,7 +151,7 @@ _UNFILLED = "meta"
 def _load_vae(path: Path, plan: Plan) -> SliceVAE:
     latents = plan.latents
     with torch.device(_UNFILLED):
-        autoencoder = make_autoencoder(_read_config(path / "vae"))
+        autoencoder = make_network(make_autoencoder, read_config(path / "vae"), path / "vae")
     vae = SliceVAE(autoencoder, latents.unshuffle, latents.mean or None, latents.std or None)
     if (vae.factor, vae.latent_channels) != (latents.factor, latents.channels):
         raise InputError(f"The VAE of {path} does not fit the latents of its model.json; get the bundle again.")
@@ -162,7 +161,8 @@ def _load_vae(path: Path, plan: Plan) -> SliceVAE:
 
 def _load_slice_unet(path: Path, plan: Plan) -> SliceUNet:
     with torch.device(_UNFILLED):
-        network = SliceUNet(UNet2DModel.from_config(_read_config(path / "slice_unet")))
+        config = read_config(path / "slice_unet")
+        network = SliceUNet(make_network(UNet2DModel.from_config, config, path / "slice_unet"))
     _check_input(network, path / "slice_unet", plan)
     network.unet.load_state_dict(read_tensors(network.unet.state_dict(), path / "slice_unet"), assign=True)
     return network
@@ -170,7 +170,7 @@ def _load_slice_unet(path: Path, plan: Plan) -> SliceUNet:
 
 def _load_volume_unet(path: Path, plan: Plan, slice_unet: SliceUNet | None) -> VolumeUNet:
     folder = path / "volume_unet"
-    config = _read_config(folder)
+    config = read_config(folder)
     norm_at = config.get("norm_at", "slice")
     if norm_at not in get_args(NormAt):
         raise InputError(f"The volume U-Net of {path} has the norm '{norm_at}'; update napari-gem3d to use it.")
@@ -179,7 +179,7 @@ def _load_volume_unet(path: Path, plan: Plan, slice_unet: SliceUNet | None) -> V
         raise InputError(f"The bundle {path} has a volume U-Net but no slice U-Net to inflate; get the bundle again.")
     with torch.device(_UNFILLED):
         unet = config["unet"] if slice_unet is None or whole else slice_unet.unet.config
-        inflated = SliceUNet(UNet2DModel.from_config(unet))
+        inflated = SliceUNet(make_network(UNet2DModel.from_config, unet, folder))
         network = VolumeUNet.inflate(inflated, norm_at)
     _check_input(inflated, folder, plan)
     if slice_unet is None or whole:
@@ -209,7 +209,8 @@ def _check_input(network: SliceUNet, folder: Path, plan: Plan) -> None:
 
 def _load_position_unet(path: Path, plan: Plan) -> PositionUNet:
     with torch.device(_UNFILLED):
-        network = PositionUNet(UNet2DConditionModel.from_config(_read_config(path / "position_unet")))
+        config = read_config(path / "position_unet")
+        network = PositionUNet(make_network(UNet2DConditionModel.from_config, config, path / "position_unet"))
     if network.latent_channels != plan.latents.channels:
         raise InputError(
             f"The position U-Net of {path} draws {network.latent_channels} channels where its model.json has "
@@ -217,35 +218,6 @@ def _load_position_unet(path: Path, plan: Plan) -> PositionUNet:
         )
     network.unet.load_state_dict(read_tensors(network.unet.state_dict(), path / "position_unet"), assign=True)
     return network
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / 'config.json'} cannot be read; get the bundle again.") from error
-    return config
-
-
-def read_tensors(expected: Mapping[str, Tensor], folder: Path) -> dict[str, Tensor]:
-    """Stored tensors in float32, refusing any that are missing, extra or of another shape than expected."""
-    path = folder / WEIGHTS
-    try:
-        stored = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"The weights {path} are missing or damaged; get the bundle again.") from error
-    missing = sorted(expected.keys() - stored.keys())
-    extra = sorted(stored.keys() - expected.keys())
-    if missing or extra:
-        what = f"lack {missing[0]}" if missing else f"have the unknown tensor {extra[0]}"
-        raise InputError(
-            f"The weights {path} {what} ({len(missing)} missing, {len(extra)} extra); get the bundle again."
-        )
-    for name, tensor in expected.items():
-        if tensor.shape != stored[name].shape:
-            shapes = f"{tuple(stored[name].shape)} instead of {tuple(tensor.shape)}"
-            raise InputError(f"The tensor {name} of {path} is {shapes}; get the bundle again.")
-    return {name: tensor.to(torch.float32) for name, tensor in stored.items()}
 
 
 def save_bundle(bundle: ModelBundle, folder: Path | str, dtype: torch.dtype = torch.float16) -> Path:
@@ -273,15 +245,19 @@ def save_bundle(bundle: ModelBundle, folder: Path | str, dtype: torch.dtype = to
     """
     folder = Path(folder)
     check_folder(folder)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-        staged = Path(temporary) / "bundle"
-        staged.mkdir()
-        (staged / "model.json").write_text(bundle.plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        if bundle.card:
-            (staged / "README.md").write_text(bundle.card, encoding="utf-8")
-        for name, (config, tensors) in _stored(bundle, dtype).items():
-            _save_network(staged / name, config, tensors, dtype)
-        put_folder(staged, folder, Path(temporary) / "replaced")
+    try:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:100]}-") as temporary:
+            staged = Path(temporary) / "bundle"
+            staged.mkdir()
+            (staged / "model.json").write_text(bundle.plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            if bundle.card:
+                (staged / "README.md").write_text(bundle.card, encoding="utf-8")
+            for name, (config, tensors) in _stored(bundle, dtype).items():
+                _save_network(staged / name, config, tensors, dtype)
+            put_folder(staged, folder, Path(temporary) / "replaced")
+    except (OSError, SafetensorError) as error:  # a full disk is a SafetensorError where weights meet it
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{folder} cannot be written ({reason}); choose another place, or make room.") from error
     return folder
 
 
@@ -299,6 +275,7 @@ def put_folder(staged: Path, folder: Path, aside: Path) -> None:
 
 def check_folder(folder: Path) -> None:
     """Make the folder above a bundle's; InputError if the bundle's own would replace something that is no bundle."""
+    check_writable(folder.parent)
     if (
         folder.exists()
         and not (folder / "model.json").is_file()
@@ -353,6 +330,8 @@ def _save_network(folder: Path, config: Mapping[str, Any], tensors: Mapping[str,
     (folder / "config.json").write_text(json.dumps(_public(config), indent=2, sort_keys=True) + "\n", encoding="utf-8")
     cast = {name: t.detach().cpu().to(dtype).contiguous() for name, t in tensors.items()}
     save_file(cast, folder / WEIGHTS, metadata={"format": "pt"})
+    # safetensors lets the user alone read its files; bundles are for sharing, as far as the umask says.
+    (folder / WEIGHTS).chmod(stat.S_IMODE((folder / "config.json").stat().st_mode))
 
 
 def hash_bundle(folder: Path) -> str:
@@ -361,5 +340,5 @@ def hash_bundle(folder: Path) -> str:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix in (".json", ".safetensors"):
             digest.update(path.relative_to(folder).as_posix().encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            digest.update(bytes.fromhex(sha256(path)))
     return digest.hexdigest()

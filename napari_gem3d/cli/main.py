@@ -26,7 +26,7 @@ from napari_gem3d.cli import (
     view,
 )
 from napari_gem3d.cli.progress import INTERRUPTED
-from napari_gem3d.errors import InputError
+from napari_gem3d.errors import InputError, of_system
 
 PROGRAM = "napari-gem3d"
 COMMANDS = {
@@ -90,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except InputError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{PROGRAM}: {of_system(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted, nothing was written.", file=sys.stderr)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_gem3d.cli.options import check_exist
 from napari_gem3d.errors import InputError
+from napari_gem3d.io.documents import read_json
 
 if TYPE_CHECKING:
     from napari_gem3d.bundle.plan import Plan
@@ -332,8 +333,8 @@ def _write_record(result: MaskResult, options: argparse.Namespace, donors: list[
 
 def _is_record(path: Path) -> bool:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        content = read_json(path)
+    except InputError:
         return False
     return isinstance(content, dict) and content.get("format") == FORMAT
 

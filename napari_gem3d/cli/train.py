@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from napari_gem3d.cli.progress import INTERRUPTED
-from napari_gem3d.errors import InputError
+from napari_gem3d.errors import InputError, of_system
 from napari_gem3d.training.loop.launch import start_processes
 
 PROGRAM = "napari-gem3d-train"
@@ -110,6 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _train(options)
     except InputError as error:
         _complain(str(error))
+        return 2
+    except OSError as error:
+        _complain(of_system(error))
         return 2
     except KeyboardInterrupt:
         _complain("interrupted; what was finished is kept, and the same command with --resume goes on.")

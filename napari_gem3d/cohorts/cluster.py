@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 GPU = "GPU"
+_HERE = "127.0.0.1"
 # Seconds to reach a scheduler. Workers may take as long as the queue of the cluster makes them.
 _TIMEOUT = 30
 
@@ -40,25 +41,33 @@ def cluster(
     Raises
     ------
     InputError
-        If Dask.distributed is not installed, the scheduler cannot be reached, or its workers lack this package.
+        If Dask.distributed or cryptography is not installed, the scheduler cannot be reached, or its workers lack this
+        package.
     """
     try:
         import dask
-        from distributed import Client
+        from distributed import Client, Security
+
+        security = Security.temporary() if scheduler is None else None
     except ImportError:
         raise InputError(
-            "Workers need Dask.distributed: pip install 'napari-gem3d[cluster]', or leave out --workers and "
-            "--scheduler."
+            "Workers need Dask.distributed and cryptography: pip install 'napari-gem3d[cluster]', or leave out "
+            "--workers and --scheduler."
         ) from None
     if scheduler is not None:
         with _connected(Client, scheduler) as client:
             yield client, _resources(client, device)
         return
+    settings = {
+        "distributed.scheduler.allowed-failures": retries,
+        "distributed.admin.log-format": "%(message)s",
+        # Every server of Dask listens for HTTP too, without a password: on the loopback, with nothing to tell.
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+    }
     with (
-        dask.config.set(
-            {"distributed.scheduler.allowed-failures": retries, "distributed.admin.log-format": "%(message)s"}
-        ),
-        _local(workers, device) as started,
+        dask.config.set(settings),
+        _local(workers, device, security) as started,
         Client(started) as client,
     ):
         yield client, _resources(client, device)
@@ -104,21 +113,25 @@ def _resources(client: Client, device: str) -> dict[str, float]:
     return {GPU: 1.0} if wanted else {}
 
 
-def _local(workers: int, device: str) -> Any:
-    """Processes of this machine, one task each at a time."""
+def _local(workers: int, device: str, security: Any) -> Any:
+    """Processes of this machine, one task each at a time.
+
+    Whoever may speak to a scheduler runs code as its user, and on the loopback that is everyone on the machine. So all
+    speak TLS, with a key that is made for this run and never written to disk.
+    """
     from distributed import Nanny, Scheduler, SpecCluster
 
     log_level = logging.ERROR
-    shared = {"nthreads": 1, "host": "127.0.0.1", "dashboard": False, "silence_logs": log_level}
+    here = {"host": _HERE, "dashboard": False, "dashboard_address": f"{_HERE}:0", "security": security}
+    shared = {**here, "nthreads": 1, "protocol": "tls://", "silence_logs": log_level}
     specification = {
         number: {"cls": Nanny, "options": {**shared, "memory_limit": _memory(workers), **options}}
         for number, options in enumerate(shares(workers, device))
     }
-    scheduler = {
-        "cls": Scheduler,
-        "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": ":0"},
-    }
-    return SpecCluster(workers=specification, scheduler=scheduler, silence_logs=log_level, name="napari-gem3d")
+    scheduler = {"cls": Scheduler, "options": {**here, "port": 0, "protocol": "tls://"}}
+    return SpecCluster(
+        workers=specification, scheduler=scheduler, security=security, silence_logs=log_level, name="napari-gem3d"
+    )
 
 
 def shares(workers: int, device: str) -> list[dict[str, Any]]:

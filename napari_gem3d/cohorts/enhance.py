@@ -16,7 +16,6 @@ from napari_gem3d.cohorts.layout import (
     Layout,
     Record,
     read_settings,
-    relative,
     write_dataset_json,
     write_tables,
 )
@@ -154,14 +153,14 @@ def enhance(
     check_here(plan, chosen, scheduler)
     read = read_dataset(dataset, DataSettings(channel=channel), split)
     described: dict[str, Any] = {
-        "dataset": relative(dataset.absolute(), layout.root),
+        "dataset": dataset.absolute().name,
         "split": split,
         "channel": channel,
         "variants": variants,
         "edit": edit,
         "include_real": include_real,
         "seed": chosen.seed,
-        "informed": str(informed) if informed in (OTHERS, GENERATED) else relative(Path(informed), layout.root),
+        "informed": str(informed) if informed in (OTHERS, GENERATED) else Path(informed).absolute().name,
         "position": chosen.position,
         "augment": augment,
         "bend_mm": bend_mm,

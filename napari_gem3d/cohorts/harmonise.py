@@ -157,11 +157,11 @@ def harmonise(
     chosen = _informed(plan, Path(informed), slice, position)
     described: dict[str, Any] = {
         "task": "harmonise",
-        "dataset": relative(dataset.absolute(), layout.root),
+        "dataset": dataset.absolute().name,
         "split": split,
         "channel": channel,
         "seed": common.seed,
-        "informed": relative(chosen.path.absolute(), layout.root),
+        "informed": chosen.path.absolute().name,
         "informed_sha256": sha256(chosen.path),
         "slice": chosen.index,
         "position": chosen.position,

@@ -16,6 +16,8 @@ from napari_gem3d.cohorts.layout import ENDING, Layout
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
 from napari_gem3d.io import read_label_map, read_volume, replacing
+from napari_gem3d.io.documents import MOST_BYTES
+from napari_gem3d.io.files import file_bytes
 from napari_gem3d.sampling.settings import Strict
 from napari_gem3d.volume import Modality, Volume, resample
 
@@ -156,8 +158,8 @@ def measure(task: Measure) -> Literal["made", "there"]:
 def read_measurement(layout: Layout, case: str) -> Measurement | None:
     """What was measured of a case; None if nothing was, or by an earlier version."""
     try:
-        found = Measurement.model_validate_json((layout.root / FOLDER / f"{case}.json").read_bytes())
-    except (OSError, ValidationError):
+        found = Measurement.model_validate_json(file_bytes(layout.root / FOLDER / f"{case}.json", MOST_BYTES))
+    except (InputError, ValidationError):
         return None
     return found if found.version == _VERSION else None
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import replacing, sha256
+from napari_gem3d.io.documents import read_json
 from napari_gem3d.sampling.recipe import sidecar
 from napari_gem3d.sampling.settings import Strict
 
@@ -110,8 +111,8 @@ class Layout:
     def read_record(self, name: str) -> Record | None:
         """The record of a volume; None if there is none, or it is damaged."""
         try:
-            return Record.model_validate_json((self.records / f"{name}.json").read_bytes())
-        except (OSError, ValidationError):
+            return Record.model_validate(read_json(self.records / f"{name}.json"))
+        except (InputError, ValidationError):
             return None
 
     def write_record(self, record: Record) -> None:
@@ -174,11 +175,15 @@ def write_tables(
         Name, status and reason of what was left out or failed.
     """
     volumes = [record.model_dump(mode="json", exclude={"settings"}) for record in records.values()]
+    for volume in volumes:
+        volume["notes"] = [without_folders(note) for note in volume["notes"]]
     content = {
         "format": FORMAT,
         "settings": dict(settings),
         "volumes": volumes,
-        "missing": [dict(zip(("name", "status", "reason"), entry, strict=True)) for entry in missing],
+        "missing": [
+            {"name": name, "status": status, "reason": without_folders(reason)} for name, status, reason in missing
+        ],
     }
     write_json(content, layout.provenance)
     text = io.StringIO(newline="")
@@ -193,6 +198,16 @@ def write_tables(
 
 
 FORMAT = "napari-gem3d provenance"
+# Folders of an absolute path, whose names may have spaces, and those of a relative path to a file.
+_FOLDERS = re.compile(
+    r"""(?<![^\s'"(])(?:[A-Za-z]:[/\\]|[/\\])(?:[^/\\'"\n;:,]*[/\\])*"""
+    r"""|(?<![^\s'"(])(?:[^\s/\\'"(]+[/\\])+(?=[^\s/\\]*\.\w)"""
+)
+
+
+def without_folders(text: str) -> str:
+    """A sentence with the paths in it shortened to names, since folders tell of the machine and its users."""
+    return _FOLDERS.sub("", text)
 
 
 def read_settings(layout: Layout) -> dict[str, Any] | None:
@@ -203,13 +218,13 @@ def read_settings(layout: Layout) -> dict[str, Any] | None:
     InputError
         If there is something else in it.
     """
-    try:
-        content = json.loads(layout.provenance.read_bytes())
-    except FileNotFoundError:
+    if not layout.provenance.exists():
         if layout.root.exists() and (not layout.root.is_dir() or any(layout.root.iterdir())):
             raise InputError(f"{layout.root} is there and was not made by this command; give a new folder.") from None
         return None
-    except (OSError, ValueError):
+    try:
+        content = read_json(layout.provenance)
+    except InputError:
         content = None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{layout.provenance} is damaged or of another program; give an empty folder.")

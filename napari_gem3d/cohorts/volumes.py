@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -20,7 +19,7 @@ from napari_gem3d.cohorts.target import Target, dataset_labels, make_target
 from napari_gem3d.cohorts.variants import Variant
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
-from napari_gem3d.io import read_label_map, read_volume, replacing, sha256, write_volume
+from napari_gem3d.io import read_label_map, read_volume, sha256, write_volume
 from napari_gem3d.sampling.generation import open_edit, open_volume
 from napari_gem3d.sampling.job import Job
 from napari_gem3d.sampling.prepare import check_modality
@@ -83,15 +82,11 @@ def _threads(number: int) -> Iterator[None]:
 
 
 def _copy(variant: Variant, layout: Layout) -> Record:
-    """Take a scan over as it is, in nnU-Net's format."""
+    """Take a scan over: its voxels and their place, and nothing else of its header."""
     scan = read_volume(variant.image)
     labels = read_label_map(variant.labels).aligned_to(scan.grid)
     image, out = layout.image(variant.name), layout.labels / f"{variant.name}{ENDING}"
-    if variant.image.name.lower().endswith(ENDING):
-        with replacing(image) as temporary:
-            shutil.copyfile(variant.image, temporary)
-    else:
-        write_volume(scan, image, description=None if "synthetic" in scan.meta else "")
+    write_volume(scan, image, description=None if "synthetic" in scan.meta else "")
     write_volume(dataset_labels(labels, variant.how), out)
     return Record(
         name=variant.name,

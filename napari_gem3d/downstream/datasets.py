@@ -10,9 +10,9 @@ from pathlib import Path
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.evaluation.pairs import find_pairs
-from napari_gem3d.io import replacing, sha256
+from napari_gem3d.io import documents, replacing, sha256
 from napari_gem3d.training.config.settings import DataSettings
-from napari_gem3d.training.data.dataset import CasePaths, Dataset, read_dataset
+from napari_gem3d.training.data.dataset import CasePaths, Dataset, file_ending, read_dataset
 
 # A name becomes a folder's, and part of a dataset's in nnU-Net.
 _IN_NAMES = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
@@ -109,7 +109,7 @@ def read_test_set(folder: Path, channel: int = 0) -> TestSet:
     ending = ".nii.gz"
     if facts.is_file():
         try:
-            ending = str(json.loads(facts.read_text(encoding="utf-8")).get("file_ending", ending))
+            ending = file_ending(documents.read_json(facts), folder)
         except (ValueError, AttributeError) as error:
             raise InputError(f"{facts} cannot be read as a description of a dataset ({error}); correct it.") from error
     suffix = f"_{channel:04d}{ending}"
@@ -153,8 +153,8 @@ def write_json(content: object, path: Path) -> None:
 def read_json(path: Path) -> object:
     """What `write_json` wrote; None if there is no such file or it is damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return documents.read_json(path)
+    except InputError:
         return None
 
 

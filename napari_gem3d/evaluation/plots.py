@@ -29,6 +29,7 @@ _LABELS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f
 # Of all plots of this package; matplotlib types the keys as literals.
 STYLE: Any = {
     "svg.hashsalt": "napari-gem3d",
+    "text.parse_math": False,  # names of cases and regions may hold dollar signs
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_gem3d import __version__
 from napari_gem3d.bundle import load_bundle
-from napari_gem3d.errors import InputError
+from napari_gem3d.errors import InputError, OutputError
 from napari_gem3d.evaluation.extractors import EFFICIENTNET, make_extractor
 from napari_gem3d.evaluation.gather import Gathering, Say
 from napari_gem3d.evaluation.judging import figures_of
@@ -27,6 +27,7 @@ from napari_gem3d.evaluation.protocol import INSIDE, PROTOCOL
 from napari_gem3d.evaluation.segmentation import Regions
 from napari_gem3d.evaluation.summary import summarise, summarise_scans
 from napari_gem3d.io import replacing
+from napari_gem3d.io.files import check_writable
 
 
 def evaluate(
@@ -91,6 +92,7 @@ def evaluate(
     spaces = _spaces(training, model)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; name a folder for the report.")
+    check_writable(out)
     found = Gathering(make_extractor(extractor, extractor_weights), make_distance(perceptual, perceptual_weights), say)
     # What takes least comes first, and so do its refusals.
     segmented = None if segmentations is None else _segmented(sets[1], segmentations, labels, regions)
@@ -102,7 +104,10 @@ def evaluate(
         report["memorisation"] = audited.to_json()
         pictures = {part.space: list(closest_pairs(part, sets[1], learned)) for part in audited.comparisons}
     shown = list(examples(report, pairs, sets[1]))
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be made ({error.strerror}); choose another place.") from error
     files = ("report.json", json.dumps(report, indent=2)), ("report.html", page(report, shown, pictures))
     for name, text in files:
         with replacing(out / name) as temporary:

@@ -9,11 +9,12 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.grid import check_affine
 from napari_gem3d.io.checks import scaled
-from napari_gem3d.volume import Modality, Volume
+from napari_gem3d.volume import Modality, Volume, check_memory
 
 Vector = NDArray[np.float64]
 
@@ -40,10 +41,14 @@ _HEADER_TAGS = [
 def is_dicom(path: Path) -> bool:
     """Whether the file has DICOM's mark after its preamble."""
     try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
+        return path.is_file() and _starts_as_dicom(path)
+    except (OSError, ValueError):
         return False
+
+
+def _starts_as_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def series_files(path: Path) -> list[Path]:
@@ -127,13 +132,22 @@ def _only_series(path: Path) -> dict[Path, Any]:
 
 def _header(file: Path) -> Any | None:
     """The tags needed of a DICOM image; None for anything else."""
-    if not file.is_file() or not is_dicom(file):
+    if not is_dicom(file):
         return None
     try:
+        if _syntax(file) == DeflatedExplicitVRLittleEndian:  # a small file may unpack to any size
+            raise InputError(f"{file} is deflated DICOM, which is not read; decompress the series first.")
         header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_HEADER_TAGS))
-    except (InvalidDicomError, OSError, EOFError, ValueError) as error:
+    except InputError:
+        raise
+    except (InvalidDicomError, OSError, EOFError, ValueError, RecursionError) as error:
         raise InputError(f"{file} is damaged or truncated DICOM; copy it again.") from error
     return header if "Rows" in header else None
+
+
+def _syntax(file: Path) -> str:
+    """How the file is encoded."""
+    return str(pydicom.filereader.read_file_meta_info(file).get("TransferSyntaxUID", ""))
 
 
 def _check_slice(data: Any, path: Path) -> None:
@@ -194,6 +208,8 @@ def _affine(first: Any, positions: Vector) -> Vector:
 
 def _stack(files: list[Path], headers: list[Any]) -> NDArray[Any]:
     """Decode the slices in order; (slice, row, column) with the rescale of the header applied."""
+    size = int(headers[0].Rows) * int(headers[0].Columns) * len(files)
+    check_memory(max(size, max(file.stat().st_size for file in files) // 4), 4, str(files[0].parent))
     stored = np.stack([_pixels(file) for file in files])
     rescales = [(float(h.get("RescaleSlope") or 1), float(h.get("RescaleIntercept") or 0)) for h in headers]
     if len(set(rescales)) == 1:
@@ -212,7 +228,7 @@ def _pixels(file: Path) -> NDArray[Any]:
         raise InputError(
             f"{file} is compressed as {syntax}, which is not read; decompress the series first."
         ) from error
-    except (AttributeError, InvalidDicomError, OSError, EOFError, ValueError) as error:
+    except (AttributeError, InvalidDicomError, OSError, EOFError, ValueError, RecursionError) as error:
         raise InputError(f"{file} is damaged or truncated DICOM; copy it again.") from error
     return pixels
 

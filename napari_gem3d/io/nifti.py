@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import math
+import os
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import nibabel as nib
 import numpy as np
@@ -17,15 +21,17 @@ from numpy.typing import NDArray
 from napari_gem3d.errors import InputError
 from napari_gem3d.grid import check_affine
 from napari_gem3d.io.checks import check_dimensions, check_dtype, scaled
-from napari_gem3d.io.files import file_bytes, replacing
+from napari_gem3d.io.files import open_regular, replacing
 from napari_gem3d.labels import LabelMap
-from napari_gem3d.volume import Volume
+from napari_gem3d.volume import Volume, check_memory
 
 SUFFIXES = (".nii", ".nii.gz")
 GZIP_MAGIC = b"\x1f\x8b"
 # What the headers of results and of their label maps say, by which they are known again.
 SYNTHETIC, LABEL_MAP = "synthetic: napari-gem3d", "label map: napari-gem3d"
 
+# Bytes of the longest header; that may follow the voxels; that a compressed byte can stand for (deflate's limit).
+_HEADERS, _BEYOND, _GZIP_AT_MOST = 544, 2**16, 1040
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 # NIfTI's code of the space an affine leads to; a result stays in the space of its source.
 _SPACES = {"scanner": 1, "aligned": 2, "talairach": 3, "mni": 4}
@@ -63,9 +69,12 @@ def read_flat_nifti(path: Path) -> Volume | None:
 
 def header_description(path: Path) -> str:
     """What the header of a NIfTI file says that it holds; "" for files that are no NIfTI."""
+    if not path.name.lower().endswith(SUFFIXES):
+        return ""
     try:
-        return _description(nib.load(path).header)
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError, KeyError, zlib.error):
+        with _uncompressed(path) as (stream, _):
+            return _description(_header(stream, path))
+    except InputError:
         return ""
 
 
@@ -74,16 +83,71 @@ def _description(header: Any) -> str:
 
 
 def _opened(path: Path) -> Any:
-    content = file_bytes(path)
-    if content.startswith(GZIP_MAGIC):
+    with _uncompressed(path) as (stream, stored):
+        size = _size(_header(stream, path), path)
+        if size > stored:
+            raise InputError(f"{path} is truncated (its header says {size} bytes); copy it again.")
+        stream.seek(0)
+        content = stream.read(size)
+        # To the end, not only what the header asks for: the checksum there tells whether the file is whole.
+        beyond = sum(len(stream.read(_BEYOND)) for _ in range(2))
+    if beyond > _BEYOND:
+        raise InputError(f"{path} holds more than its header says ({size} bytes); convert the scan again.")
+    if len(content) < size:
+        raise InputError(f"{path} is truncated ({len(content)} bytes instead of {size}); copy it again.")
+    return _parsed(content, path)
+
+
+@contextmanager
+def _uncompressed(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a file, through gzip if it is compressed; with the most bytes that it can hold."""
+    with open_regular(path) as file:
+        stored = os.fstat(file.fileno()).st_size
+        compressed = file.read(2) == GZIP_MAGIC
+        file.seek(0)
+        if not compressed:
+            yield file, stored
+            return
         try:
-            # All of it, not only what the header asks for: the checksum at the end tells whether the file is whole.
-            content = gzip.decompress(content)
+            with gzip.GzipFile(fileobj=file) as stream:
+                yield cast(BinaryIO, stream), stored * _GZIP_AT_MOST
         except (EOFError, OSError, zlib.error) as error:
             raise InputError(f"{path} is truncated or damaged ({_first_line(error)}); copy it again.") from error
-    if len(content) < 348:
-        raise InputError(f"{path} is truncated ({len(content)} bytes); copy it again.")
-    return _parsed(content, path)
+
+
+def _header(stream: BinaryIO, path: Path) -> Any:
+    """The header at the begin of a stream, of version 1 or 2."""
+    start = stream.read(_HEADERS)
+    if len(start) < 348:
+        raise InputError(f"{path} is truncated ({len(start)} bytes); copy it again.")
+    kind = _class_of(start).header_class
+    try:
+        return kind(start[: kind.sizeof_hdr])  # without extensions, which may be long
+    except (HeaderDataError, nib.filebasedimages.ImageFileError, ValueError, KeyError) as error:
+        raise _damaged(path) from error
+
+
+def _size(header: Any, path: Path) -> int:
+    """Bytes up to the end of the voxels; InputError if they do not fit in the free memory."""
+    try:
+        itemsize, voxels = header.get_data_dtype().itemsize, math.prod(map(int, header.get_data_shape()))
+        offset = int(header.get_data_offset())
+    except (HeaderDataError, ValueError, OverflowError) as error:
+        raise _damaged(path) from error
+    if voxels < 0 or offset < 0:
+        raise _damaged(path)
+    check_memory(voxels + offset // itemsize, itemsize, str(path))
+    return offset + voxels * itemsize
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path} is not a NIfTI file or its header is damaged; convert the scan again.")
+
+
+def _class_of(start: bytes) -> Any:
+    """The class of images with such a begin: version 1 or 2, whatever the byte order."""
+    size_of_header = {struct.unpack(order + "i", start[:4])[0] for order in "<>"}
+    return nib.Nifti2Image if 540 in size_of_header else nib.Nifti1Image
 
 
 def _read_as(image: Any, shape: tuple[int, int, int], path: Path) -> Volume:
@@ -103,12 +167,10 @@ def _read_as(image: Any, shape: tuple[int, int, int], path: Path) -> Volume:
 
 
 def _parsed(content: bytes, path: Path) -> Any:
-    size_of_header = {struct.unpack(order + "i", content[:4])[0] for order in "<>"}
-    image_class = nib.Nifti2Image if 540 in size_of_header else nib.Nifti1Image
     try:
-        return image_class.from_bytes(content)
+        return _class_of(content).from_bytes(content)
     except (HeaderDataError, nib.filebasedimages.ImageFileError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is not a NIfTI file or its header is damaged; convert the scan again.") from error
+        raise _damaged(path) from error
 
 
 def _affine_mm(image: Any) -> NDArray[np.float64]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
+import math
+import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import nrrd
 import numpy as np
@@ -14,7 +18,8 @@ from numpy.typing import NDArray
 from napari_gem3d.errors import InputError
 from napari_gem3d.grid import check_affine
 from napari_gem3d.io.checks import check_dimensions, check_dtype
-from napari_gem3d.volume import Volume
+from napari_gem3d.io.files import open_regular
+from napari_gem3d.volume import Volume, check_memory
 
 # Sign of the file's world axes in RAS.
 _TO_RAS = {
@@ -24,6 +29,14 @@ _TO_RAS = {
     "las": (-1, 1, 1),
     "left-posterior-superior": (-1, -1, 1),
     "lps": (-1, -1, 1),
+}
+# Bytes of a header, of a voxel of any real type, of what may follow the voxels, and of a part that is decompressed.
+_LONGEST_HEADER, _BYTES_PER_VOXEL, _BEYOND, _READ_AT_ONCE = 2**20, 8, 2**16, 2**20
+# Characters of a number in a file of text, for a byte of a voxel.
+_DIGITS = 8
+_DECOMPRESSORS: dict[str, Callable[[], Any]] = {
+    **dict.fromkeys(("gzip", "gz"), lambda: zlib.decompressobj(zlib.MAX_WBITS | 16)),
+    **dict.fromkeys(("bzip2", "bz2"), bz2.BZ2Decompressor),
 }
 _MM_PER_UNIT = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 0.001, "µm": 0.001}
 
@@ -37,24 +50,63 @@ def read_nrrd(path: Path) -> Volume:
         If the file is missing, truncated, not NRRD, not three-dimensional, or does not say where the patient's right
         is ('space' and 'space directions'), which must not be guessed.
     """
-    try:
-        header = nrrd.read_header(str(path))
-        sizes = header["sizes"]
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; check the path.") from None
-    except (OSError, ValueError, KeyError, nrrd.NRRDError) as error:
-        raise InputError(f"{path} is not an NRRD file or its header is damaged; convert the scan again.") from error
-    shape = check_dimensions(sizes, path)
+    header, begin = _header(path)
+    shape = check_dimensions(header["sizes"], path)
+    check_memory(math.prod(shape), 4, str(path))
     affine = check_affine(_affine(header, path), str(path))
-    try:
-        voxels, _ = nrrd.read(str(path), index_order="F")
-    except FileNotFoundError as error:
-        raise InputError(f"{path} names a data file that does not exist; copy that file beside it.") from error
-    except (OSError, EOFError, ValueError, KeyError, zlib.error, nrrd.NRRDError) as error:
-        raise InputError(f"{path} is truncated or damaged; copy it again.") from error
+    voxels = _voxels(header, begin, path)
     check_dtype(voxels.dtype, path)
     voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
     return Volume(np.ascontiguousarray(voxels.reshape(shape, order="F").T), affine, source=path)
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """The fields of the header, and where what follows it begins."""
+    with open_regular(path) as file:
+        start = BytesIO(file.read(_LONGEST_HEADER))
+    try:
+        header = nrrd.read_header(start)
+        header["sizes"], header["encoding"]
+    except (ValueError, KeyError, StopIteration, nrrd.NRRDError) as error:
+        raise InputError(f"{path} is not an NRRD file or its header is damaged; convert the scan again.") from error
+    return dict(header), start.tell()
+
+
+def _voxels(header: dict[str, Any], begin: int, path: Path) -> NDArray[Any]:
+    """Read the data, in the header's file or another, no more of it than the header says."""
+    apart = [header.pop(key) for key in ("data file", "datafile") if key in header]
+    source = path.parent / str(apart[0]) if apart else path
+    if apart and not source.exists():
+        raise InputError(f"{path} names a data file that does not exist; copy that file beside it.")
+    skipped = [max(int(header.get(key, 0)), 0) for key in ("byte skip", "byteskip")]
+    most = math.prod(map(int, header["sizes"])) * _BYTES_PER_VOXEL + max(skipped) + _BEYOND
+    try:
+        with open_regular(source) as file:
+            file.seek(0 if apart else begin)
+            if header["encoding"] in _DECOMPRESSORS:
+                for _ in range(int(header.pop("line skip", header.pop("lineskip", 0)))):
+                    file.readline(_LONGEST_HEADER)
+                stream: BinaryIO = BytesIO(_decompressed(file, _DECOMPRESSORS[header["encoding"]](), most))
+                header = {**header, "encoding": "raw"}
+            elif header["encoding"] != "raw" and os.fstat(file.fileno()).st_size > most * _DIGITS:
+                raise ValueError("more digits than voxels")
+            else:
+                stream = file
+            return nrrd.read_data(header, stream)
+    except InputError:
+        raise
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error, nrrd.NRRDError) as error:
+        raise InputError(f"{path} is truncated or damaged; copy it again.") from error
+
+
+def _decompressed(file: BinaryIO, decompressor: Any, most: int) -> bytearray:
+    """Decompress the rest of a file; ValueError if there is more than `most` bytes in it."""
+    found = bytearray()
+    while not decompressor.eof and (part := file.read(_READ_AT_ONCE)):
+        found += decompressor.decompress(part, most + 1 - len(found))
+        if len(found) > most:
+            raise ValueError("more data than the header says")
+    return found
 
 
 def _affine(header: Mapping[str, Any], path: Path) -> NDArray[np.float64]:

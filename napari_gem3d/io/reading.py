@@ -9,6 +9,7 @@ import numpy as np
 from napari_gem3d.errors import InputError
 from napari_gem3d.io.checks import check_finite, check_intensities
 from napari_gem3d.io.dicom import is_dicom, read_dicom
+from napari_gem3d.io.files import open_regular
 from napari_gem3d.io.nifti import GZIP_MAGIC, SUFFIXES, read_nifti
 from napari_gem3d.io.nrrd import read_nrrd
 from napari_gem3d.labels import LabelMap, LabelTable
@@ -82,14 +83,9 @@ def _read(path: Path) -> Volume:
     """Read by content where the content tells, else by name."""
     if path.is_dir():
         return read_dicom(path)
-    if not path.exists():
-        raise InputError(f"{path} does not exist; check the path.")
     name = path.name.lower()
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}); check the path.") from error
+    with open_regular(path) as file:
+        start = file.read(4)
     if not start:
         raise InputError(f"{path} is an empty file; copy it again.")
     if start == b"NRRD" or name.endswith((".nrrd", ".nhdr")):

@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from napari_gem3d.errors import InputError
 from napari_gem3d.io.checks import check_dtype, check_intensities
 from napari_gem3d.io.dicom import is_dicom, read_lone_slice, series_files
+from napari_gem3d.io.files import open_regular
 from napari_gem3d.io.nifti import SUFFIXES, read_flat_nifti
 from napari_gem3d.volume import Volume
 
@@ -99,11 +100,11 @@ def resized(volume: Volume, pixel_mm: float) -> Volume:
 
 def _picture(path: Path) -> NDArray[np.generic]:
     try:
-        with Image.open(path) as image:
+        with open_regular(path) as file, Image.open(file) as image:
             image.load()
             pixels = np.asarray(image.convert("RGB") if image.mode in ("P", "RGBA", "CMYK", "YCbCr") else image)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; check the path.") from None
+    except InputError:
+        raise
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} is damaged or no picture; save it again as PNG.") from error
     if pixels.ndim == 3:

@@ -11,9 +11,13 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 from torch.nn import functional
 
+from napari_gem3d.errors import InputError
+
 # Keys of a VAE's configuration that ``AutoencoderKL`` does not know.
 STEM_CHANNELS = "stem_channels"
 EMBED_CHANNELS = "embed_channels"
+# Decoded slices lie about [-1, 1], those of networks that are hardly trained within a few times that.
+_OVERFLOWN = 1000.0
 
 
 def make_autoencoder(config: Mapping[str, Any]) -> AutoencoderKL:
@@ -124,5 +128,17 @@ class SliceVAE(nn.Module):
         return functional.pixel_shuffle(self.autoencoder.decode(latents).sample, self.unshuffle)[:, :1]
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode normalised latents (N, C, h, w) to slices (N, 1, h * factor, w * factor), about [-1, 1]."""
-        return self.decode_raw(latents * self.latent_std[:, None, None] + self.latent_mean[:, None, None])
+        """Decode normalised latents (N, C, h, w) to slices (N, 1, h * factor, w * factor), about [-1, 1].
+
+        Raises
+        ------
+        InputError
+            If a voxel is NaN, infinite or far outside [-1, 1]: what overflowed must not become a picture.
+        """
+        slices = self.decode_raw(latents * self.latent_std[:, None, None] + self.latent_mean[:, None, None])
+        if not bool((slices.abs() < _OVERFLOWN).all()):  # false for NaN too
+            raise InputError(
+                "The model draws no slices but NaN, infinite or huge values; get it again, or use the precision "
+                "float32 if it was another."
+            )
+        return slices

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +13,7 @@ from types import MappingProxyType
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import read_label_map, read_volume
-from napari_gem3d.io.files import file_bytes
+from napari_gem3d.io.documents import read_json
 from napari_gem3d.labels import LabelMap, LabelTable
 from napari_gem3d.volume import Volume
 
@@ -85,7 +84,7 @@ def read_samples(folder: Path) -> Mapping[str, Sample]:
     """
     path = folder / INDEX
     try:
-        index = json.loads(file_bytes(path))
+        index = read_json(path)
         table = LabelTable.from_json(index["labels"])
         found = [_sample(folder, table, entry) for entry in index["samples"] if index["format"] == FORMAT]
     except (ValueError, KeyError, TypeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import read_label_map, read_volume, sha256, write_volume
@@ -50,7 +50,7 @@ def export_nifti(volume: Volume, recipe: Recipe, out: Path | str, *, sources: It
             staged = Path(temporary)
             write_volume(volume, staged / out.name)
             copies = {file: _copied(file, staged / target.name, target) for target, file in labels.items()}
-            write_recipe(_with_copies(recipe, copies), staged / sidecar(out).name)
+            write_recipe(_for_others(_with_copies(recipe, copies)), staged / sidecar(out).name)
             # Everything is written before the first name appears.
             written = [out, *labels, sidecar(out)]
             for target in written:
@@ -84,7 +84,7 @@ def export_dicom(
     if sidecar(folder).exists():
         raise InputError(f"{sidecar(folder)} exists already; give the folder another name.")
     write_dicom(volume, folder, modality=modality or recipe.plan.modality, description=in_words(recipe))
-    write_recipe(recipe, sidecar(folder))
+    write_recipe(_for_others(recipe), sidecar(folder))
     return folder
 
 
@@ -146,7 +146,7 @@ def _check_nothing_lost(out: Path, labels: list[Path], sources: Iterable[Path]) 
 def _copied(file: InputFile, staged: Path, target: Path) -> InputFile:
     """Write a recipe's label map as NIfTI, for `target`; returns what a recipe says of it there."""
     write_volume(read_label_map(file.found()), staged)
-    return InputFile(path=str(target.absolute()), sha256=sha256(staged))
+    return InputFile(path=target.name, sha256=sha256(staged))
 
 
 def _with_copies(recipe: Recipe, copies: dict[InputFile, InputFile]) -> Recipe:
@@ -154,3 +154,17 @@ def _with_copies(recipe: Recipe, copies: dict[InputFile, InputFile]) -> Recipe:
     if edit is not None:
         edit = edit.model_copy(update={"edited": copies[edit.edited]})
     return recipe.model_copy(update={"mask": copies[recipe.mask], "edit": edit})
+
+
+def _for_others(recipe: Recipe) -> Recipe:
+    """The recipe with names and hashes of its files and its model, and no folders of this machine."""
+
+    def named(file: InputFile | None) -> InputFile | None:
+        return None if file is None else file.model_copy(update={"path": Path(file.path).name})
+
+    update: dict[str, Any] = {name: named(getattr(recipe, name)) for name in ("mask", "informed", "body")}
+    if recipe.edit is not None:
+        files = {name: named(getattr(recipe.edit, name)) for name in ("image", "edited")}
+        update["edit"] = recipe.edit.model_copy(update=files)
+    update["model"] = recipe.model.model_copy(update={"folder": Path(recipe.model.folder).name})
+    return recipe.model_copy(update=update)

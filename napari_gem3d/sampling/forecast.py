@@ -18,6 +18,7 @@ from napari_gem3d.bundle.conditioning import condition_channels
 from napari_gem3d.device import autocast
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import replacing
+from napari_gem3d.io.files import private_folder
 from napari_gem3d.sampling.work import Work
 
 # Bytes a voxel of what a job holds on its grid: scans, label maps, masks, the result, and for an edit what was drawn.
@@ -89,7 +90,7 @@ class Speeds:
                 seconds, opening = (before.seconds + speed.seconds) / 2, (before.opening + speed.opening) / 2
                 speed = Speed(seconds=seconds, opening=opening)
             speed = speed.model_copy(update={"memory": memory, "runs": runs})
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self._path.parent)
         with replacing(self._path) as temporary:
             temporary.write_bytes(self._adapter.dump_json({**speeds, key: speed}, indent=2))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +16,7 @@ from napari_gem3d.bundle.store import find_bundle, hash_bundle, read_plan
 from napari_gem3d.device import choose_device
 from napari_gem3d.errors import InputError, first_problem
 from napari_gem3d.io import replacing
+from napari_gem3d.io.documents import MOST_BYTES, parse_json
 from napari_gem3d.io.files import file_bytes
 from napari_gem3d.sampling.donors import choose_donor, is_pool
 from napari_gem3d.sampling.inputs import read_edit_inputs, read_inputs
@@ -312,10 +312,10 @@ def read_recipe(path: Path | str) -> Recipe:
         know.
     """
     path = Path(path)
-    content = file_bytes(path)
+    content = file_bytes(path, MOST_BYTES)
     try:
-        raw: Any = json.loads(content)
-    except ValueError:
+        raw: Any = parse_json(content, path)
+    except InputError:
         raw = None
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise InputError(f"{path} is no recipe of napari-gem3d; give the .json that lies beside a generated volume.")

@@ -6,11 +6,14 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import sha256
 from napari_gem3d.sampling.settings import Strict
 from napari_gem3d.volume import Volume
+
+_NO_NUL = r"^[^\x00]*$"  # no system has files of such names
 
 
 class InputFile(Strict):
@@ -19,7 +22,7 @@ class InputFile(Strict):
     For an array that came from no file the path is empty and the hash is that of voxels and affine.
     """
 
-    path: str
+    path: str = Field(pattern=_NO_NUL)
     sha256: str
 
     @classmethod
@@ -60,5 +63,5 @@ class InputFile(Strict):
 class ModelReference(Strict):
     """The model's folder or name as the user gave it, and what `hash_bundle` says of it."""
 
-    folder: str
+    folder: str = Field(pattern=_NO_NUL)
     sha256: str

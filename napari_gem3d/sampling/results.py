@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -11,6 +10,7 @@ from napari_gem3d.anatomy.notes import untold
 from napari_gem3d.bundle import ModelBundle
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import write_volume
+from napari_gem3d.io.documents import read_json
 from napari_gem3d.sampling.generation import open_job
 from napari_gem3d.sampling.job import Job, Part
 from napari_gem3d.sampling.partial import identity, load_state, partial_result, save_state, state_of
@@ -145,8 +145,8 @@ def check_output(recipe: Recipe, out: Path) -> None:
 
 def _is_recipe(path: Path) -> bool:
     try:
-        raw = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        raw = read_json(path)
+    except InputError:
         return False
     return isinstance(raw, dict) and raw.get("format") == FORMAT
 

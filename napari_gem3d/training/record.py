@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import replacing
+from napari_gem3d.io.documents import read_json
 from napari_gem3d.training.config.loading import flattened
 from napari_gem3d.training.config.settings import TrainingConfig
 
@@ -86,9 +87,9 @@ class Records:
         self._stages: dict[str, StageRecord] = {}
         if self._path.is_file():
             try:
-                raw = json.loads(self._path.read_text(encoding="utf-8"))
+                raw = read_json(self._path)
                 self._stages = {name: StageRecord.model_validate(entry) for name, entry in raw.items()}
-            except (OSError, ValueError, AttributeError, ValidationError) as error:
+            except (ValueError, AttributeError, ValidationError) as error:
                 raise InputError(
                     f"{self._path} is damaged; remove it to go on from the checkpoints, or choose another --out."
                 ) from error

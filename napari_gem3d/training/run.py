@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
+from filelock import BaseFileLock, FileLock, Timeout
 from torch import Tensor
 
 from napari_gem3d.bundle import ModelBundle, Plan, load_bundle
 from napari_gem3d.bundle.store import find_bundle
 from napari_gem3d.device import choose_precision
-from napari_gem3d.errors import InputError
+from napari_gem3d.errors import InputError, OutputError
 from napari_gem3d.networks import SliceVAE
 from napari_gem3d.training.card import stage_facts, write_card
 from napari_gem3d.training.check import put_bundle
@@ -131,13 +132,18 @@ class TrainingRun:
         for name in wanted:
             self._check_upstream(name, wanted)
         wait()  # what others still read must not change
-        once(self._write_config)
-        for name in wanted:
-            torch.manual_seed(self.config.seed)
-            if not self._run(name, actions[name]):
-                self.say(f"{name}: stopped and saved; the same command with --resume goes on")
-                return False
-        return True
+        lock = FileLock(self.folder / "run.lock", timeout=0)
+        once(lambda: self._take(lock))
+        try:
+            once(self._write_config)
+            for name in wanted:
+                torch.manual_seed(self.config.seed)
+                if not self._run(name, actions[name]):
+                    self.say(f"{name}: stopped and saved; the same command with --resume goes on")
+                    return False
+            return True
+        finally:
+            lock.release()
 
     def _run(self, name: str, action: Action) -> bool:
         if name == "prepare":
@@ -165,11 +171,19 @@ class TrainingRun:
             raise InputError(f"The stage {above}, which {name} builds on, is not finished; run it with --resume first.")
         self._load("vae", *(("slice_unet",) if above == "slice" else ()))
 
-    def _write_config(self) -> None:
+    def _take(self, lock: BaseFileLock) -> None:
+        """Make the folder, for this training alone; the lock is the system's and ends with the process."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            raise InputError(
+                f"Another training runs in {self.folder}; wait for its end, or give another folder with --out."
+            ) from None
         except OSError as error:
-            raise InputError(f"The folder {self.folder} cannot be made ({error.strerror}); choose another.") from error
+            raise OutputError(f"The folder {self.folder} cannot be made ({error.strerror}); choose another.") from error
+
+    def _write_config(self) -> None:
         save_config(self.config, self.folder / "config.yaml")
 
     def _prepare(self, action: Action) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +11,8 @@ from diffusers import AutoencoderKL
 
 from napari_gem3d.bundle import Plan, load_bundle
 from napari_gem3d.bundle.conditioning import condition_channels
-from napari_gem3d.bundle.store import WEIGHTS, find_bundle, read_plan, read_tensors
+from napari_gem3d.bundle.parts import WEIGHTS, make_network, read_config, read_tensors
+from napari_gem3d.bundle.store import find_bundle, read_plan
 from napari_gem3d.bundle.widening import widened_slice_unet
 from napari_gem3d.errors import InputError
 from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
@@ -111,9 +111,10 @@ def load_vae(folder: Path) -> SliceVAE:
         If there is none, it is not complete, or it takes pictures that a grey slice cannot be.
     """
     geometry = read_geometry(folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_config(folder)
     if (folder / WEIGHTS).is_file() and {STEM_CHANNELS, EMBED_CHANNELS} & config.keys():
-        autoencoder = make_autoencoder(config)  # imported weights, which diffusers itself would not understand
+        # Imported weights, which diffusers itself would not understand.
+        autoencoder = make_network(make_autoencoder, config, folder)
         autoencoder.load_state_dict(read_tensors(autoencoder.state_dict(), folder))
         return SliceVAE(autoencoder, geometry.unshuffle)
     try:

@@ -250,7 +250,7 @@ class CoreEngine:
 
         bundle = self._bundle(order.model)
         labels = restored_labels(order.mask.copy(), order.mask_origin, bundle.plan.labels)
-        mask = self._session.save_mask(labels, order.mask_name)
+        mask = self._session.save_mask(labels)
         names = ("model", "steps", "seed", "anatomy", "mass_effect_mm", "device", "precision")
         settings = {name: getattr(order, name) for name in names}
         if order.mode == "edit":
@@ -283,7 +283,7 @@ class CoreEngine:
         before = order.before
         if before is None:
             nothing = labels.with_voxels(np.zeros_like(labels.voxels))
-            before = self._session.save_mask(nothing, f"{order.mask_name}-before")
+            before = self._session.save_mask(nothing)
         if not order.own_neighbours:
             settings |= {"informed": order.informed, "slice": order.informed_slice}
         return make_edit_recipe(order.body, before, mask, margin_mm=order.margin_mm or MARGIN_MM, **settings)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import replacing, write_volume
+from napari_gem3d.io.files import private_folder
 from napari_gem3d.labels import LabelMap
 
 logger = logging.getLogger(__name__)
@@ -111,24 +112,26 @@ class Session:
         self.folder = self.root / f"{datetime.now():%Y-%m-%d-%H%M%S}-{os.getpid()}"
         self._ended = False
 
-    def save_mask(self, mask: LabelMap, name: str) -> Path:
+    def save_mask(self, mask: LabelMap) -> Path:
         """Write a label map as NIfTI under a new name; returns its path."""
-        path = self.new_file("mask", name)
+        path = self.new_file("mask")
         write_volume(mask, path)
         return path
 
-    def new_file(self, kind: str, name: str) -> Path:
-        """A path in the folder that is not taken: KIND-NUMBER-NAME.nii.gz."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        taken = {path.name.split("-")[1] for path in self.folder.glob(f"{kind}-*")}
+    def new_file(self, kind: str) -> Path:
+        """A path in the folder that is not taken: KIND-NUMBER.nii.gz, without names, which may be a patient's."""
+        private_folder(self.root)
+        private_folder(self.folder)
+        taken = {path.name.split("-")[1][:3] for path in self.folder.glob(f"{kind}-*")}
         number = next(n for n in range(1, len(taken) + 2) if f"{n:03d}" not in taken)
-        return self.folder / f"{kind}-{number:03d}-{_file_name(name)}.nii.gz"
+        return self.folder / f"{kind}-{number:03d}.nii.gz"
 
     def write(self, journal: Journal) -> None:
         """Write down what there is to restore, whole or not at all; nothing once the session has ended."""
         if self._ended:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self.root)
+        private_folder(self.folder)
         _write(journal, self.folder)
 
     def journal(self) -> Journal:
@@ -227,7 +230,7 @@ def start_log() -> Path:
     path: Path = user_log_path(_APP) / "viewer.log"
     logger = logging.getLogger("napari_gem3d")
     if not any(isinstance(handler, logging.FileHandler) for handler in logger.handlers):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         handler = logging.FileHandler(path, mode="a", encoding="utf-8", delay=True)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logger.addHandler(handler)
@@ -262,7 +265,3 @@ def _changed(folder: Path) -> float:
 
 def _size(folder: Path) -> int:
     return sum(path.lstat().st_size for path in folder.rglob("*"))
-
-
-def _file_name(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)[:60]

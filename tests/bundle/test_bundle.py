@@ -1,7 +1,9 @@
 """Bundles: round trip, and clear refusals of what is not understood."""
 
 import json
+import os
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +137,89 @@ def test_bundled_models_load_and_are_complete(name: str) -> None:
 def test_a_plan_says_what_scans_it_knows(tiny_model, modality: str, channel: str, said: str) -> None:
     plan = load_bundle(tiny_model).plan
     assert plan.model_copy(update={"modality": modality, "channel": channel}).scans == said
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+@pytest.mark.parametrize("part", ["vae", "slice_unet", "volume_unet"])
+def test_weights_that_are_no_numbers_are_refused_by_name(model: Path, part: str, value: float) -> None:
+    path = model / part / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    name = sorted(tensors)[-1]
+    tensors[name] = tensors[name].to(torch.float64)
+    tensors[name].view(-1)[-1] = value * value  # 1e60 is a number only in float64
+    save_file(tensors, path)
+    with pytest.raises(InputError, match=rf"{name}.*NaN or infinite"):
+        load_bundle(model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"latents": {"channels": 4, "mean": [0.0] * 4, "std": [1.0, 0.0, 1.0, 1.0]}}, "deviation"),
+        ({"latents": {"channels": 4, "mean": [0.0] * 4, "std": [1.0, -1.0, 1.0, 1.0]}}, "deviation"),
+        ({"latents": {"channels": 4, "mean": [0.0] * 4, "std": [1.0, 1e-300, 1.0, 1.0]}}, "deviation"),
+        ({"latents": {"channels": 4, "mean": [0.0] * 4, "std": [1.0, 1e300, 1.0, 1.0]}}, "deviation"),
+        ({"latents": {"channels": 4, "mean": [0.0] * 4, "std": [float("nan")] * 4}}, "latents.std.0: .*finite"),
+        ({"latents": {"channels": 4, "mean": [float("inf")] * 4, "std": [1.0] * 4}}, "latents.mean.0: .*finite"),
+        ({"spacing": [1.0, float("nan"), 1.0]}, "spacing.1: .*finite"),
+        ({"intensity": {"kind": "window", "low": float("-inf")}}, "intensity.low: .*finite"),
+        ({"schedule": {"beta_start": float("inf")}}, "schedule.beta_start: .*finite"),
+        ({"schedule": {"beta_start": 2.0}}, "schedule.beta_start"),
+    ],
+)
+def test_a_plan_of_values_that_are_no_numbers_is_refused(model: Path, changes: dict[str, Any], message: str) -> None:
+    _edit_plan(model, **changes)
+    with pytest.raises(InputError, match=message):
+        load_bundle(model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": [10**6, 10**6]}, "size"),
+        ({"window": 10**9}, "window"),
+        ({"latents": {"channels": 10**9}}, "latents.channels"),
+        ({"schedule": {"num_train_timesteps": 10**9}}, "num_train_timesteps"),
+        ({"labels": [{"value": 300, "name": "far"}]}, "less than 255"),
+        ({"labels": [{"value": value, "name": f"label {value}"} for value in range(1, 200_000)]}, "too much"),
+    ],
+)
+def test_a_plan_of_sizes_that_nothing_has_is_refused(model: Path, changes: dict[str, Any], message: str) -> None:
+    _edit_plan(model, **changes)
+    with pytest.raises(InputError, match=message):
+        load_bundle(model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layers_per_block": 200_000}, "layers_per_block beyond 64"),
+        ({"down_block_types": ["DownBlock2D"] * 20_000}, "20000 values"),
+        ({"block_out_channels": [10**9, 16, 16]}, "block_out_channels beyond"),
+        ({"norm_eps": float("nan")}, "norm_eps beyond"),
+        ({"down_block_types": ["DownBlock2D", "DownBlock2D", "SidewaysBlock2D"]}, "SidewaysBlock2D"),
+        ({"act_fn": "telepathy"}, "telepathy"),
+        ({"block_out_channels": 7}, "no network"),
+        ({"norm_num_groups": 7}, "no network"),
+        ({"norm_num_groups": 0}, "no network"),
+    ],
+)
+def test_settings_that_make_no_network_are_refused(model: Path, changes: dict[str, Any], message: str) -> None:
+    path = model / "slice_unet" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(InputError, match=message):
+        load_bundle(model)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_bundles_are_for_those_whom_the_umask_lets(tiny_model: Path, tmp_path: Path, mask: int, mode: int) -> None:
+    bundle = load_bundle(tiny_model)
+    before = os.umask(mask)
+    try:
+        folder = save_bundle(bundle, tmp_path / "shared")
+    finally:
+        os.umask(before)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {mode}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~mask

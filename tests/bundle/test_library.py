@@ -1,5 +1,6 @@
 """Models on this computer: found, described, added whole or not at all; the command line does the same."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from published_layout import Auto, Net, state_dict
 
 from napari_gem3d.bundle import bundled_models, known_models, load_bundle
 from napari_gem3d.bundle.library import add_model, add_published, describe_model, list_models
-from napari_gem3d.bundle.store import WEIGHTS, find_bundle
+from napari_gem3d.bundle.parts import WEIGHTS
+from napari_gem3d.bundle.store import find_bundle
 from napari_gem3d.cli.main import main
 from napari_gem3d.doctor import report
 from napari_gem3d.errors import InputError
@@ -56,7 +58,7 @@ def test_a_damaged_model_is_refused_and_nothing_is_left(tiny_model, tmp_path, li
 
 
 def test_a_copy_that_fails_leaves_nothing(tiny_model, library, monkeypatch):
-    def full(source: Path, target: Path) -> None:
+    def full(source: Path, target: Path, symlinks: bool) -> None:
         target.mkdir()
         (target / "model.json").write_text("half")
         raise OSError(28, "No space left on device")
@@ -110,9 +112,26 @@ def test_the_command_line_adds_shows_and_lists(tiny_model, library, capsys):
     assert main(["models", "--name", "x"]) == main(["models", "mine", "--add", str(tiny_model)]) == 2
 
 
-def test_doctor_tells_of_added_models_without_the_users_folders(tiny_model, library):
-    add_model(tiny_model, "mine")
-    assert "  mine: " in report() and "added" in report()
-    (library / "mine" / "vae" / WEIGHTS).write_bytes(b"")
-    assert "mine: " in report() and "damaged" in report()
-    assert str(library) not in report()
+def test_doctor_tells_of_added_models_without_their_names_and_folders(tiny_model, library):
+    add_model(tiny_model, "StMarys-JaneDoe")
+    assert "  added model 1: " in report() and ", loads" in report()
+    (library / "StMarys-JaneDoe" / "vae" / WEIGHTS).write_bytes(b"")
+    told = report()
+    assert "added model 1: " in told and "damaged" in told
+    assert str(library) not in told and "JaneDoe" not in told
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+def test_nothing_outside_a_model_comes_into_the_library(tiny_model, tmp_path, library, kind):
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "passwd").write_text("mine")
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    if kind == "pipe":
+        os.mkfifo(folder / "vae" / "notes.txt")
+    else:
+        (folder / "notes.txt").symlink_to(secret / "passwd" if kind == "link" else secret)
+    with pytest.raises(InputError, match="not followed"):
+        add_model(folder, "mine")
+    assert not list(library.rglob("*"))

@@ -1,5 +1,6 @@
 """A dataset drawn anew: what is made of it, and that neither interrupts, workers nor bad cases change the rest."""
 
+import gzip
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from napari_gem3d.bundle import load_bundle, save_bundle
 from napari_gem3d.cli.main import main
 from napari_gem3d.cohorts import volumes
 from napari_gem3d.cohorts.enhance import enhance as enhance_with_steps
+from napari_gem3d.cohorts.layout import without_folders
 from napari_gem3d.io import sha256
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.networks import PositionUNet
@@ -334,3 +336,42 @@ def test_nnunet_accepts_it(dataset, tiny_model, tmp_path):
     integrity = pytest.importorskip("nnunetv2.experiment_planning.verify_dataset_integrity")
     enhance(dataset, tmp_path / "out", model=tiny_model, augment="brain", edit=1, include_real=True)
     integrity.verify_dataset_integrity(str(tmp_path / "out"), 1)
+
+
+def test_nothing_of_a_patient_but_voxels_and_nothing_of_the_machine(dataset, tiny_model, tmp_path):
+    """Identifiers in every text field of the headers, and in the folders' names; one case fails, which is told."""
+    source = tmp_path / "JaneDoe at StMarys" / "Dataset001"
+    shutil.copytree(dataset, source)
+    scans = sorted(source.glob("*/*.nii.gz"))
+    for number, path in enumerate(scans):
+        image = nib.load(path)
+        image = nib.Nifti1Image(np.asanyarray(image.dataobj), image.affine, image.header)
+        for field in ("data_type", "db_name", "descrip", "aux_file", "intent_name"):
+            image.header[field] = f"Doe{number:03d}"
+        for code in (4, 6, 44):  # AFNI, comment, and a code that nobody has
+            image.header.extensions.append(nib.nifti1.Nifti1Extension(code, b"PatientName=Doe^Jane"))
+        nib.save(image, path)
+    broken = sorted((source / "imagesTr").iterdir())[0]
+    broken.write_bytes(broken.read_bytes()[:200])
+    out = tmp_path / "out"
+    made = enhance(source, out, variants=0, model=tiny_model, include_real=True)
+    assert len(made.failed) == 1 and len(made.records) >= 1
+    for path in out.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+            assert b"Doe" not in content and b"StMarys" not in content, path
+    told = json.loads((out / "provenance.json").read_text())
+    assert told["settings"]["dataset"] == "Dataset001" and broken.name in told["missing"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("/home/jane doe/x y/a.nii.gz is truncated (3 bytes); copy it.", "a.nii.gz is truncated (3 bytes); copy it."),
+        ("'/home/jane/a.nii' and data/b.nii differ, and/or fail.", "'a.nii' and b.nii differ, and/or fail."),
+        ("C:\\Users\\Jane Doe\\a.nii.gz is empty, 3 mm/s.", "a.nii.gz is empty, 3 mm/s."),
+    ],
+)
+def test_sentences_name_files_without_their_folders(said, told):
+    assert without_folders(said) == told

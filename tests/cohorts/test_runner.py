@@ -1,11 +1,17 @@
 """Many tasks: what goes wrong with one is told, and changes nothing for the others."""
 
+import http.client
 import os
+import socket
+import ssl
+import urllib.error
+import urllib.request
 
+import psutil
 import pytest
 from chores import Chore, do, tries
 
-from napari_gem3d.cohorts.cluster import shares
+from napari_gem3d.cohorts.cluster import cluster, shares
 from napari_gem3d.cohorts.runner import run_tasks
 from napari_gem3d.errors import InputError
 
@@ -59,6 +65,7 @@ def test_no_tasks_is_no_work(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
 def test_lost_workers_and_their_tasks(tmp_path):
     pytest.importorskip("distributed")
+    pytest.importorskip("cryptography")
     kinds = ["", "killed", "bad", "shaky", "deadly", "", ""]
     outcomes = run_tasks(chores(tmp_path, kinds), do, workers=2, retries=2)
     # A result that a lost worker had not handed over yet is asked for again: then its file is there.
@@ -67,7 +74,56 @@ def test_lost_workers_and_their_tasks(tmp_path):
     assert tries(chores(tmp_path, kinds)[1]) >= 2
     assert "3 workers were lost" in outcomes[4].reason
     # Attempts whose outcomes were lost with a worker are made again, and not counted.
-    assert tries(chores(tmp_path, kinds)[3]) >= 3 and outcomes[3].worker.startswith("tcp://127.0.0.1:")
+    assert tries(chores(tmp_path, kinds)[3]) >= 3 and outcomes[3].worker.startswith("tls://127.0.0.1:")
+
+
+@pytest.fixture(scope="module")
+def local_cluster():
+    """A scheduler and two workers as `run_tasks` starts them, and the addresses that their processes listen on."""
+    pytest.importorskip("distributed")
+    pytest.importorskip("cryptography")
+    me = psutil.Process()
+    before = {(c.laddr.ip, c.laddr.port) for c in me.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    with cluster(2, None, "cpu", 1) as (client, _):
+        client.wait_for_workers(2)
+        connections = [c for process in (me, *me.children(recursive=True)) for c in process.net_connections("inet")]
+        listening = {(c.laddr.ip, c.laddr.port) for c in connections if c.status == psutil.CONN_LISTEN} - before
+        yield client, listening
+
+
+def test_nothing_listens_beyond_the_loopback(local_cluster):
+    _, listening = local_cluster
+    assert len(listening) >= 3
+    assert {ip for ip, _ in listening} == {"127.0.0.1"}
+
+
+def test_a_stranger_is_refused(local_cluster):
+    client, listening = local_cluster
+    addresses = [client.scheduler.address, *client.scheduler_info(n_workers=-1)["workers"]]
+    assert all(address.startswith("tls://127.0.0.1:") for address in addresses)
+    spoken = {int(address.rpartition(":")[2]) for address in addresses}
+    assert spoken < {port for _, port in listening}
+    for _, port in listening:
+        assert not _answers(port, encrypted=False) and not _answers(port, encrypted=True)
+        if port not in spoken:
+            for page in ("", "info/main/workers.html", "json/counts.json", "metrics", "status", "api/v1"):
+                with pytest.raises((urllib.error.HTTPError, ConnectionError, TimeoutError, http.client.HTTPException)):
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=2)
+
+
+def _answers(port: int, encrypted: bool) -> bool:
+    """Whether a client without a certificate gets as much as a greeting of Dask's protocol."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=1) as plain,
+            context.wrap_socket(plain) if encrypted else plain as stream,
+        ):
+            said = stream.recv(1 << 16)
+            return b"pickle" in said or b"compression" in said
+    except OSError:  # also what ssl raises
+        return False
 
 
 def test_a_scheduler_that_is_not_there(tmp_path, monkeypatch):

@@ -1,11 +1,14 @@
 """Files appear whole or not at all; hashes say what was read."""
 
 import hashlib
+import os
+import stat
 
 import pytest
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import replacing, sha256
+from napari_gem3d.io.files import private_folder
 
 
 def test_replaces_in_one_step(tmp_path):
@@ -64,3 +67,12 @@ def test_hash_of_a_folder(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no files"):
         sha256(tmp_path / "empty")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_private_folders_are_their_users_alone(tmp_path):
+    folder = tmp_path / "cache" / "app" / "sessions"
+    assert private_folder(folder) == folder
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent, folder.parents[1])] == [0o700] * 3
+    folder.chmod(0o755)
+    assert stat.S_IMODE(private_folder(folder).stat().st_mode) == 0o700

@@ -1,6 +1,7 @@
 """Results passed on: the volume with its label maps and recipe, or as DICOM; nobody's scan is ever replaced."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -11,6 +12,7 @@ import pytest
 from napari_gem3d import InputError, make_edit_recipe, make_recipe, read_label_map, read_volume, replay, write_volume
 from napari_gem3d.cli.main import main
 from napari_gem3d.sampling.export import export_dicom, export_nifti
+from napari_gem3d.sampling.partial import identity
 from napari_gem3d.sampling.recipe import Recipe, read_recipe
 from napari_gem3d.volume import Volume
 
@@ -56,7 +58,7 @@ def test_nifti_with_label_map_and_recipe(recipe, made, tiny_patient, tmp_path):
     assert json.loads((folder / "out.json").read_text())["synthetic"] is True
 
 
-def test_an_exported_folder_replays_though_the_session_is_gone(tiny_patient, tiny_model, edited, tmp_path):
+def test_an_exported_folder_replays_though_the_session_is_gone(tiny_patient, tiny_model, edited, tmp_path, monkeypatch):
     before, first = tmp_path / "before.nii.gz", tmp_path / "first.nii.gz"
     before.write_bytes(tiny_patient.labels.read_bytes())
     recipe = make_edit_recipe(tiny_patient.scan, before, edited, model=tiny_model, seed=8, steps=2)
@@ -70,6 +72,9 @@ def test_an_exported_folder_replays_though_the_session_is_gone(tiny_patient, tin
     before.unlink()
     edited.unlink()
     moved = folder.rename(tmp_path / "moved")
+    # An export names neither the scan's folder nor the model's: one lies beside it, the other is known by its name.
+    shutil.copy(tiny_patient.scan, moved)
+    monkeypatch.chdir(tiny_model.parent)
     replay(moved / "out.json", tmp_path / "again.nii.gz")
     np.testing.assert_array_equal(read_volume(tmp_path / "again.nii.gz").voxels, read_volume(first).voxels)
 
@@ -124,7 +129,8 @@ def test_dicom_with_the_recipe_beside_it(recipe, made, tmp_path):
     assert again.modality == "MR"
     np.testing.assert_array_equal(again.voxels, made.voxels)
     np.testing.assert_allclose(again.affine, made.affine)
-    assert read_recipe(tmp_path / "series.json") == recipe
+    told = read_recipe(tmp_path / "series.json")
+    assert identity(told) == identity(recipe) and told.seed == recipe.seed == 7
     text = pydicom.dcmread(next((tmp_path / "series").iterdir())).DerivationDescription
     assert "seed 7" in text and "tiny" in text and "scan.nii" not in text
     with pytest.raises(InputError, match="has something in it already"):
@@ -164,3 +170,23 @@ def test_replay_shows_the_command(recipe, tmp_path, capsys):
     line = capsys.readouterr().out
     assert line.startswith("napari-gem3d generate --mask ") and f"--out '{tmp_path}/my out.nii.gz'" in line
     assert not (tmp_path / "my out.nii.gz").exists()
+
+
+def test_what_is_handed_on_names_files_and_no_folders(tiny_patient, tiny_model, edited, made, tmp_path):
+    home = tmp_path / "StMarys-JaneDoe"
+    home.mkdir()
+    files = [Path(shutil.copy(path, home)) for path in (tiny_patient.scan, tiny_patient.labels, edited)]
+    model = Path(shutil.copytree(tiny_model, home / "tiny"))
+    recipes = (
+        make_recipe(files[1], files[0], body=files[0], model=model, seed=7, steps=2),
+        make_edit_recipe(*files, model=model, seed=7, steps=2),
+    )
+    for number, recipe in enumerate(recipes):
+        assert "JaneDoe" in recipe.model_dump_json()
+        export_nifti(made, recipe, tmp_path / f"nifti{number}" / "out.nii.gz")
+        export_dicom(made, recipe, tmp_path / f"dicom{number}" / "series")
+    for told in tmp_path.glob("*/*.json"):
+        text = told.read_text()
+        assert "JaneDoe" not in text and str(tmp_path) not in text, told
+        assert all(Path(file.path).name == file.path for file in read_recipe(told).files)
+    assert len(list(tmp_path.glob("*/*.json"))) == 4

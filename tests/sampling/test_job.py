@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from napari_gem3d import (
     Grid,
@@ -284,3 +285,18 @@ def test_results_never_replace_inputs_or_files_of_others(tiny_patient, tiny_mode
     with pytest.raises(InputError, match="cannot be made"):
         run_recipe(recipe, tmp_path / "file" / "out.nii.gz")
     assert scan.read_bytes() == tiny_patient.scan.read_bytes()
+
+
+@pytest.mark.parametrize("scale", [1e38, 1e6])
+def test_a_decoder_that_overflows_is_refused_and_nothing_is_written(
+    tiny_patient, steady_model, tmp_path: Path, scale: float
+) -> None:
+    model = steady_model(name="loud")
+    weights = model / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = {name: tensor.float() for name, tensor in load_file(weights).items()}
+    tensors["decoder.conv_out.weight"] = tensors["decoder.conv_out.weight"].clamp(-1, 1) * scale
+    save_file(tensors, weights)
+    recipe = make_recipe(tiny_patient.labels, tiny_patient.scan, model=model, seed=3, device="cpu")
+    with pytest.raises(InputError, match="draws no slices"):
+        run_recipe(recipe, tmp_path / "out.nii.gz")
+    assert list(tmp_path.glob("*out*")) == []

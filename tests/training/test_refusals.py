@@ -126,7 +126,7 @@ def test_a_stage_without_those_before_it_is_told(
 ) -> None:
     assert "run the stages prepare and vae first" in refused(capsys, "volume", dataset, tmp_path / "run")
     assert "run napari-gem3d-train prepare" in refused(capsys, "vae", dataset, tmp_path / "run")
-    assert set(contents(tmp_path / "run")) <= {"config.yaml"}
+    assert set(contents(tmp_path / "run")) <= {"config.yaml", "run.lock"}
 
 
 def test_a_file_in_the_place_of_the_run_is_left_alone(

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from napari_gem3d.errors import InputError
+from napari_gem3d.io.files import open_regular
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
@@ -114,10 +115,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def _read(path: Path) -> Any:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(4)
-    except OSError as error:
-        reason = "is a folder" if path.is_dir() else f"cannot be read ({error.strerror})"
+    except InputError as error:
+        reason = "is a folder" if path.is_dir() else "cannot be read"
         raise InputError(f"{path} {reason}; {_ADVICE}.") from error
     if not start:
         raise InputError(f"{path} is empty; get the file again.")

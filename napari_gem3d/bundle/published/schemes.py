@@ -7,7 +7,6 @@ below the brain itself, and the scan has the brain's mean.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.errors import InputError, first_problem
+from napari_gem3d.io.documents import read_json
 from napari_gem3d.labels import LabelTable
 
 BODY_CODE = 0
@@ -70,13 +70,9 @@ def read_scheme(name: str) -> dict[str, Any]:
     if name in SCHEMES:
         return SCHEMES[name]
     path = Path(name)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        known = ", ".join(SCHEMES)
-        raise InputError(f"The labels '{name}' are neither a file that can be read nor {known}; choose one.") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON; write the labels as a list with value, name and meaning.") from error
+    if not path.exists():
+        raise InputError(f"The labels '{name}' are neither a file nor {', '.join(SCHEMES)}; choose one.")
+    content = read_json(path)
     given = {"labels": content} if isinstance(content, list) else content
     if not isinstance(given, dict) or not isinstance(given.get("labels"), list):
         raise InputError(f"{path} holds no list of labels; write one with value, name and meaning.")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 from napari_gem3d.errors import InputError
+from napari_gem3d.io.documents import read_json
 from napari_gem3d.training.config.settings import TrainingConfig, VAESettings
 
 # By its input channels, what a VAE from elsewhere sees: grey or colour slices, or the planes of a pixel-unshuffle.
@@ -75,10 +75,10 @@ def read_geometry(folder: Path) -> LatentGeometry:
     """
     path = folder / "config.json"
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_json(path)
         inputs, levels = int(facts["in_channels"]), len(facts["block_out_channels"])
         channels = int(facts.get("embed_channels") or facts["latent_channels"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"There is no VAE in {folder}; {_ADVICE}.") from error
     if inputs not in _UNSHUFFLE:
         raise InputError(f"The VAE in {folder} takes {inputs} channels, which no grey slice fills; choose another.")

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import replacing
+from napari_gem3d.io.documents import parse_yaml, read_yaml
 from napari_gem3d.training.config.presets import DEFAULT_PRESET, PRESETS
 from napari_gem3d.training.config.settings import TrainingConfig
 
@@ -75,11 +76,9 @@ def differences(config: TrainingConfig, other: TrainingConfig) -> dict[str, Any]
 
 def _read(name: str) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"There is no configuration '{name}'; give a YAML file or a preset: {', '.join(PRESETS)}."
-        ) from error
+        if not Path(name).exists():
+            raise InputError(f"There is no configuration '{name}'; give a YAML file or a preset: {', '.join(PRESETS)}.")
+        raw = read_yaml(Path(name))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = "" if mark is None else f" (line {mark.line + 1})"
@@ -102,7 +101,7 @@ def _parsed(text: str) -> dict[str, Any]:
     if not sign or not name.strip():
         raise InputError(f"The setting '{text}' has no value; write --set KEY=VALUE, such as --set slice.batch=8.")
     try:
-        parsed = yaml.safe_load(value)
+        parsed = parse_yaml(value, f"The value of '{name}'")
     except yaml.YAMLError as error:
         raise InputError(f"The value of '{text}' is not YAML; write for instance --set slice.batch=8.") from error
     for part in reversed(name.strip().split(".")):

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.errors import InputError, first_problem
-from napari_gem3d.io import replacing
+from napari_gem3d.io import documents, replacing
 
 # Training patients whose losses and pictures are shown where no patient is held out.
 _MONITORED = 2
@@ -49,8 +49,8 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """An object written by `write_json`; empty if there is none or it is damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = documents.read_json(path)
+    except InputError:
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -71,10 +71,9 @@ class Cache:
             If there is none, or an edit broke it; the message names the field.
         """
         path = self.folder / "plan.json"
+        self._check_prepared(path)
         try:
-            return Plan.model_validate_json(path.read_text(encoding="utf-8"))
-        except OSError:
-            raise InputError(f"There is no {path}; run napari-gem3d-train prepare with this --out first.") from None
+            return Plan.model_validate(documents.read_json(path))
         except ValidationError as error:
             raise InputError(
                 f"{path} is not usable ({first_problem(error)}); correct it, or delete it to plan anew."
@@ -97,13 +96,16 @@ class Cache:
             If the run was not prepared.
         """
         path = self.folder / "split.json"
-        try:
-            splits: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
-        except OSError:
-            raise InputError(f"There is no {path}; run napari-gem3d-train prepare with this --out first.") from None
+        self._check_prepared(path)
+        splits: dict[str, list[str]] = documents.read_json(path)
         if split == "monitor":
             return splits["validation"] or splits["train"][:_MONITORED]
         return splits[split]
+
+    @staticmethod
+    def _check_prepared(path: Path) -> None:
+        if not path.exists():
+            raise InputError(f"There is no {path}; run napari-gem3d-train prepare with this --out first.")
 
     @property
     def mirrored(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from napari_gem3d.errors import InputError
+from napari_gem3d.io.documents import read_json, read_text
 from napari_gem3d.training.config.settings import DataSettings
 
 COLUMNS = ("image", "labels")
@@ -21,6 +21,7 @@ IGNORE = "ignore"
 MOST_LABELS = 249
 _IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".dcm")
 # Case names become folder names, here and on the machine a run is copied to.
+_ENDING = re.compile(r"(?:\.\w+)+")
 _SAFE_NAME = re.compile(r"[^\W.][\w.\-+ ()]*")
 
 
@@ -122,12 +123,9 @@ def _facts(path: Path, optional: bool = False) -> dict[str, Any]:
     if optional and not path.is_file():
         return {}
     advice = "give a folder in nnU-Net's raw layout or a .csv with --data"
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}); {advice}.") from error
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read: it is not JSON ({error}); correct it.") from error
+    if not path.exists():
+        raise InputError(f"{path} cannot be read (no such file); {advice}.")
+    facts = read_json(path)
     if not isinstance(facts, dict):
         raise InputError(f"{path} cannot be read: it holds no object with labels; {advice}.")
     return facts
@@ -160,7 +158,7 @@ def _named_values(labels: Any, path: Path) -> dict[str, int]:
 def _nnunet_cases(folder: Path, facts: Mapping[str, Any], channel: int, split: str) -> list[CasePaths]:
     if isinstance(facts.get("dataset"), Mapping) and split == "Tr":
         return _listed_cases(folder, facts["dataset"], channel)
-    ending = str(facts.get("file_ending", ".nii.gz"))
+    ending = file_ending(facts, folder)
     suffix = f"_{channel:04d}{ending}"
     images = {file.name.removesuffix(suffix): file for file in (folder / f"images{split}").glob(f"*{suffix}")}
     labels = {file.name.removesuffix(ending): file for file in (folder / f"labels{split}").glob(f"*{ending}")}
@@ -196,6 +194,14 @@ def _no_images(folder: Path, ending: str, channel: int, split: str) -> str:
         f"{folder} has no images named images{split}/CASE_{channel:04d}{ending}; bring it to nnU-Net's raw layout, or "
         "list its files in a .csv."
     )
+
+
+def file_ending(facts: Mapping[str, Any], folder: Path) -> str:
+    """How the files of a dataset end; InputError if its ``dataset.json`` says what no file ends with."""
+    ending = str(facts.get("file_ending", ".nii.gz"))
+    if not _ENDING.fullmatch(ending):
+        raise InputError(f"The file_ending of {folder} is '{ending[:40]}'; write one such as .nii.gz or .nrrd.")
+    return ending
 
 
 def _listed_cases(folder: Path, listed: Mapping[str, Any], channel: int) -> list[CasePaths]:
@@ -244,12 +250,7 @@ def _csv_cases(path: Path) -> list[CasePaths]:
 
 def _csv_rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
     """Rows by lower-case column, and the columns; separated by comma, semicolon or tab, as the first line is."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text ({error}); give a CSV with a row a scan.") from error
+    text = read_text(path)
     first = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
     try:

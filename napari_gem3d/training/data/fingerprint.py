@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground, is_ct, is_skull_stripped
 from napari_gem3d.io import read_label_map, read_volume
+from napari_gem3d.io.documents import read_json
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.training.data.cache import FOREGROUND, Cache, hashed, write_json
 from napari_gem3d.training.data.dataset import CasePaths, Dataset
@@ -162,8 +163,8 @@ def write_fingerprint(cache: Cache, facts: Mapping[str, CaseFacts], broken: Mapp
 
 def _recorded(cache: Cache, case: str) -> CaseFacts | None:
     try:
-        return CaseFacts.model_validate_json((cache.folder / "cache" / case / _RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValidationError):
+        return CaseFacts.model_validate(read_json(cache.folder / "cache" / case / _RECORD))
+    except (InputError, ValidationError):
         return None
 
 

@@ -16,7 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.preprocessing import prepare_labels, prepare_scan
-from napari_gem3d.errors import InputError
+from napari_gem3d.errors import InputError, OutputError
+from napari_gem3d.io.files import private_folder
 from napari_gem3d.training.config.geometry import size_step
 from napari_gem3d.training.config.settings import DataSettings, TrainingConfig
 from napari_gem3d.training.data.augmentation import mirrors, vary
@@ -98,7 +99,7 @@ def prepare(dataset: Path, folder: Path, config: TrainingConfig, say: Say = prin
         If the dataset, its cases (all that cannot be used are named), the plan or the split are not usable.
     """
     source, cache = read_dataset(dataset, config.data), Cache(folder)
-    (folder / "cache").mkdir(parents=True, exist_ok=True)
+    private_folder(folder / "cache")
     for litter in (folder / "cache").glob("*/.*"):  # of a run that was killed
         litter.unlink()
     facts = _inspected(source, config, cache, say)
@@ -148,6 +149,8 @@ def prepare_case(job: Preparation) -> str:
                 append_image(varied.astype(np.float16))
                 append_labels(labels)
         cache.set_stamp(name, {**job.stamp, "unknown": list(case.unknown), "notes": list(case.notes)})
+    except OutputError:  # a full disk is no fault of the case
+        raise
     except InputError as error:
         return str(error)
     return ""

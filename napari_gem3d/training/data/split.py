@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from napari_gem3d.errors import InputError
+from napari_gem3d.io.documents import read_json
 from napari_gem3d.training.data.cache import write_json
 from napari_gem3d.training.data.dataset import CasePaths, Dataset
 
@@ -113,9 +113,9 @@ def make_split(
 
 def _stored(path: Path) -> dict[str, list[str]]:
     try:
-        split = json.loads(path.read_text(encoding="utf-8"))
+        split = read_json(path)
         if all(isinstance(split[name], list) for name in ("train", "validation")):
             return {"train": split["train"], "validation": split["validation"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         pass
     raise InputError(f"{path} is no split into train and validation; correct it, or delete it to split anew.")

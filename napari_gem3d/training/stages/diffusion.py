@@ -18,6 +18,7 @@ from typing_extensions import override
 from napari_gem3d.bundle.conditioning import first_informed
 from napari_gem3d.bundle.plan import NoiseSchedule, Plan
 from napari_gem3d.device import autocast
+from napari_gem3d.errors import InputError
 from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
 from napari_gem3d.training.config.settings import DenoisingSettings, VolumeSettings
 from napari_gem3d.training.stages.batches import InformedSource, LatentBatch, LatentSource, WindowSource
@@ -222,9 +223,13 @@ class DiffusionStage:
         if batch.conditions.shape[1] and self.plan.informed:
             first = first_informed(self.plan)
             shown.append(batch.conditions[:, first : first + self.plan.latents.channels])
-        with autocast(self.precision, self.device):
-            rows = [self.vae.decode(latents)[:, 0].float().cpu().numpy() for latents in shown]
-        save_rows(rows, path)
+        try:
+            with autocast(self.precision, self.device):
+                rows = [self.vae.decode(latents)[:, 0].float().cpu().numpy() for latents in shown]
+        except InputError as error:  # a picture is not worth a run
+            self.say(f"no sample slices ({error}); training goes on")
+        else:
+            save_rows(rows, path)
 
     def planes(self, path: Path) -> None:
         """Write a PNG of a held-out patient and, below, of the volume drawn for its label map and middle slice.

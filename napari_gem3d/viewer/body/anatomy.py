@@ -134,7 +134,7 @@ class ScanAnatomy:
         free = _free(voxels, sought.table) & (tissue > 0)
         voxels[free] = tissue[free]
         labels = resample(LabelMap(voxels, was.affine, table=sought.table), given.grid, order=0)
-        return self._workbench.session.save_mask(labels, f"{sought.patient.name}-before")
+        return self._workbench.session.save_mask(labels)
 
     # --- on the GUI thread -------------------------------------------------------------------------------------
 

@@ -63,7 +63,7 @@ class BrainExtraction:
         scan = volume_of(patient.image)
         device = "cuda" if choose_device().type == "cuda" else "cpu"
         found = extract_brain(scan, device=device, cancel=cancel)
-        path = self._workbench.session.new_file("scan", f"{patient.name}_brain")
+        path = self._workbench.session.new_file("scan")
         write_volume(stripped(scan, found.brain), path, description="skull-stripped: napari-gem3d")
         name = f"{patient.name} brain"
         table = self._workbench.state.table

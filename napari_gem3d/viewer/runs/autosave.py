@@ -112,7 +112,7 @@ class Autosave:
         values |= {"seconds": run.seconds, "finished": run.finished}
 
         def write() -> SavedRun:
-            file = self.session.new_file("run", run.name) if before is None else before.file
+            file = self.session.new_file("run") if before is None else before.file
             self._workbench.engine.save(volume_of(layer), recipe, file)
             return SavedRun(file=file, **values)
 
@@ -170,7 +170,7 @@ class Autosave:
         self, voxels: np.ndarray, origin: Origin, name: str, patient: Path, before: SavedMask | None
     ) -> SavedMask:
         labels = restored_labels(voxels, origin, self._state.table)
-        file = self.session.new_file("painted", name) if before is None else before.file
+        file = self.session.new_file("painted") if before is None else before.file
         write_volume(labels, file)
         return SavedMask(name=name, file=file, patient=patient, before=origin.before)
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from napari_gem3d.bundle.preprocessing import prepare_labels, prepare_scan
-from napari_gem3d.errors import InputError
+from napari_gem3d.errors import InputError, OutputError
 from napari_gem3d.foreground import foreground
 from napari_gem3d.io import read_label_map, read_volume
 from napari_gem3d.training.config.settings import TrainingConfig
@@ -304,3 +304,17 @@ def test_a_full_disk_is_seen_before_anything_is_written(
     with pytest.raises(InputError, match=r"The cache needs .* GB, but .* has .* GB free; choose another --out"):
         prepare(own, tmp_path / "run", config, quiet)
     assert not list((tmp_path / "run").rglob("images.npy"))
+
+
+def test_a_disk_that_fills_up_is_no_fault_of_the_cases(
+    own: Path, config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full)
+    for skip in (False, True):
+        with pytest.raises(OutputError, match=r"cannot be written \(No space left on device\)") as error:
+            prepare(own, tmp_path / "run", config, quiet, skip_broken=skip)
+        assert "of the cases" not in str(error.value)
+    assert not (tmp_path / "run" / "fingerprint.json").exists()

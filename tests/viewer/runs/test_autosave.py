@@ -74,7 +74,7 @@ def test_results_and_painted_masks_come_back(generated, panel, another, qtbot):
     assert second.workbench.session.folder == folder
     qtbot.waitUntil(lambda: kept(second).born > 1 and len(kept(second).runs) == 1)
     second.workbench.close()
-    assert lost_session(folder.parent) is None and (folder / "run-001-Synthetic_1.nii.gz").is_file()
+    assert lost_session(folder.parent) is None and (folder / "run-001.nii.gz").is_file()
 
 
 def test_what_is_missing_is_said_and_what_is_discarded_is_gone(generated, panel, engine, tmp_path, qtbot):

@@ -1,7 +1,9 @@
 """Folders of sessions: what is written down, what is offered after a crash, what is deleted."""
 
+import logging
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -21,6 +23,7 @@ from napari_gem3d.viewer.session import (
     end_session,
     lost_session,
     read_journal,
+    start_log,
 )
 
 MASK = LabelMap(np.eye(4, dtype=np.uint8)[None].repeat(3, 0), np.eye(4))
@@ -42,10 +45,20 @@ def session(tmp_path) -> Session:
 
 
 def test_masks_are_kept_under_names_of_their_own(session):
-    first, second = session.save_mask(MASK, "anna/é b"), session.save_mask(MASK, "anna")
-    assert [path.name for path in (first, second)] == ["mask-001-anna_é_b.nii.gz", "mask-002-anna.nii.gz"]
+    first, second = session.save_mask(MASK), session.save_mask(MASK)
+    assert [path.name for path in (first, second)] == ["mask-001.nii.gz", "mask-002.nii.gz"]
     np.testing.assert_array_equal(read_label_map(second).voxels, MASK.voxels)
-    assert session.new_file("run", "x").name == "run-001-x.nii.gz"
+    assert session.new_file("run").name == "run-001.nii.gz"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_sessions_and_logs_are_their_users_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_gem3d.viewer.session.user_log_path", lambda app: tmp_path / "state" / "log")
+    monkeypatch.setattr("napari_gem3d.viewer.session.logging.getLogger", lambda name: logging.Logger("test"))
+    session = Session(tmp_path / "sessions")
+    session.write(session.journal())
+    folders = (session.root, session.folder, start_log().parent)
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in folders] == [0o700] * 3
 
 
 def test_a_running_session_is_not_offered(session, tmp_path):

@@ -8,6 +8,8 @@ from typing import Any
 
 from napari.layers import Image, Labels, Layer, Points, Shapes
 
+from napari_gem3d.viewer.signals import Connections
+
 # Attributes that have an event of the same name. A hidden layer has no tool in napari, so `visible` comes first.
 _EVERY = ("visible", "opacity", "blending", "scale", "translate", "rotate", "shear", "affine", "mode", "editable")
 _IMAGE = ("contrast_limits", "gamma", "colormap", "interpolation2d")
@@ -57,29 +59,22 @@ class Twin:
         self.layer = Layer.create(*original.as_layer_data_tuple())
         self._changed = changed
         self._busy = False
-        self._connections: list[tuple[Any, Callable[..., None]]] = []
+        self._connections = Connections()
         self._share_history()
         # Data before what describes it; scale and shape of another array may not fit.
         for name in ("data", *_shared(original)):
-            self._connect(getattr(original.events, name), partial(self._copy, name, original, self.layer))
-            self._connect(getattr(self.layer.events, name), partial(self._copy, name, self.layer, original))
-        self._connect(original.events.name, self._rename)
+            self._connections.add(partial(self._copy, name, original, self.layer), getattr(original.events, name))
+            self._connections.add(partial(self._copy, name, self.layer, original), getattr(self.layer.events, name))
+        self._connections.add(self._rename, original.events.name)
         for here, there in ((original, self.layer), (self.layer, original)):
-            for name in ("set_data", "labels_update"):
-                if hasattr(here.events, name):
-                    self._connect(getattr(here.events, name), partial(self._tell, there))
+            told = [name for name in ("set_data", "labels_update") if hasattr(here.events, name)]
+            self._connections.add(partial(self._tell, there), *(getattr(here.events, name) for name in told))
         if isinstance(original, Labels):
-            self._connect(self.layer.events.paint, self._on_paint)
+            self._connections.add(self._on_paint, self.layer.events.paint)
 
     def close(self) -> None:
         """Let go of the original."""
-        for event, callback in self._connections:
-            event.disconnect(callback)
-        self._connections = []
-
-    def _connect(self, event: Any, callback: Callable[..., None]) -> None:
-        event.connect(callback)
-        self._connections.append((event, callback))
+        self._connections.close()
 
     def _copy(self, name: str, source: Layer, target: Layer, event: Any = None) -> None:
         """Carry one attribute over. Setting it makes the other layer tell the same, which must not come back."""

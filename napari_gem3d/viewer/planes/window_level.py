@@ -15,13 +15,7 @@ from napari_gem3d.volume import Modality, Volume
 
 
 class WindowLevel:
-    """Changes the intensities that are shown: of the image that is selected, or of the topmost that is seen.
-
-    Parameters
-    ----------
-    viewer
-        napari's viewer or the proxy plugins get.
-    """
+    """Changes the intensities that are shown: of the image that is selected, or of the topmost that is seen."""
 
     changed = Signal()
 

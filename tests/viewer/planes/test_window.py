@@ -44,7 +44,7 @@ def test_the_mouse_moves_the_crosshair_and_sets_the_window(shown, qtbot) -> None
     qtbot.mouseClick(native, left, pos=pixel_of(coronal, target))
     np.testing.assert_allclose(planes.focus, target, atol=size_mm)
     # painting in the plane: a plain drag paints; with Shift or Ctrl nothing is painted
-    workbench.paint(3)
+    workbench.masks.paint(3)
     mask = np.asarray(workbench.state.mask.data)
     undrawn = mask.copy()
     qtbot.mousePress(native, left, shift, pixel_of(coronal, before))

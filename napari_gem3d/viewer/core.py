@@ -24,7 +24,7 @@ class Slices(Protocol):
 
     @property
     def indices(self) -> Sequence[int]:
-        """Along axis 0 of the job's grid; none if the part only tells progress."""
+        """Along axis 0 of the job's grid; none if it only reports progress."""
 
     @property
     def voxels(self) -> NDArray[Any]:
@@ -200,7 +200,7 @@ class Engine(Protocol):
         """Run a job, and learn from it how fast this machine is; `opening` is how many seconds opening it took."""
 
     def notes(self, job: Job) -> Sequence[str]:
-        """Why some anatomy cannot be told from the scan, a sentence for each reason; none if all of it can."""
+        """Why the scan does not show some anatomy, a sentence for each reason; none if all of it can."""
 
     def save(self, volume: Volume, recipe: Any, path: Path) -> None:
         """Write a result as NIfTI and its recipe beside it, to read both back later."""

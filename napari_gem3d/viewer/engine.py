@@ -121,7 +121,7 @@ class CoreEngine:
         return estimate(self._bundle(request.model), request, rows, self._speeds)
 
     def run(self, job: Job, cancel: threading.Event, *, resume: bool, opening: float) -> Iterator[Slices]:
-        """Run a job; one that is not interrupted tells how fast this machine is."""
+        """Run a job; one that is not interrupted shows how fast this machine is."""
         from napari_gem3d.device import choose_device
         from napari_gem3d.sampling.forecast import Speed, peak_memory, volume_memory
         from napari_gem3d.sampling.job import Job as CoreJob
@@ -138,7 +138,7 @@ class CoreEngine:
         self._speeds.remember(self._speeds.key(recipe.model.sha256, recipe.device, recipe.precision), speed)
 
     def notes(self, job: Job) -> Sequence[str]:
-        """Why some anatomy cannot be told from the scan."""
+        """Why the scan does not show some anatomy."""
         from napari_gem3d.sampling.job import Job as CoreJob
 
         assert isinstance(job, CoreJob), "`open` made it"

@@ -201,7 +201,7 @@ def _owner(layer: Labels, patients: list[Patient]) -> Patient | None:
 
 
 def _similarity(a: str, b: str) -> int:
-    """Length of what two names have in common at their beginning, if that tells anything."""
+    """Length of what two names have in common at their beginning, if they begin alike; else 0."""
     match = SequenceMatcher(None, a, b, autojunk=False).find_longest_match()
     return match.size if match.a == match.b == 0 else 0
 

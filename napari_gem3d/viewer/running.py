@@ -218,7 +218,7 @@ class RunAtWork:
             stream.look_at(stream.start)
         layer.metadata["recipe"] = job.recipe.model_dump(mode="json")
         self._put(layer, shown, Origin(result.grid, result.modality, synthetic=True))
-        if self.run.donor is None:  # nobody's intensities
+        if self.run.donor is None:  # intensities of no scan
             layer.reset_contrast_limits()
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Sample data of the plugin: patients that are nobody's, for people without scans."""
+"""Sample data of the plugin: made-up patients, for people without scans."""
 
 from __future__ import annotations
 

@@ -8,11 +8,38 @@ from typing import Any
 from psygnal import EventedModel
 from pydantic import ConfigDict
 
+from napari_gem3d.errors import InputError
+
 
 class State(EventedModel):
-    """Fields that are checked when they are set; ``events.NAME`` tells of a change."""
+    """Fields that are checked when they are set; ``events.NAME`` announces a change."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True, validate_assignment=True)
+
+
+class Saying(State):
+    """Has a line for people.
+
+    Attributes
+    ----------
+    message, failed
+        The line, and whether it says that something went wrong.
+    """
+
+    message: str = ""
+    failed: bool = False
+
+    def say(self, message: str, *, failed: bool = False) -> None:
+        """Put a sentence on the line."""
+        self.failed = failed
+        self.message = message
+
+    def say_error(self, error: BaseException) -> None:
+        """Put an error on the line; what the program did not expect is in the log with all its details."""
+        if isinstance(error, InputError):
+            self.say(str(error), failed=True)
+        else:
+            self.say(f"Something unexpected happened ({type(error).__name__}: {error}); see the log.", failed=True)
 
 
 class Connections:

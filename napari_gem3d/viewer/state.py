@@ -7,16 +7,15 @@ from typing import Any, Literal
 from pydantic import Field
 
 from napari_gem3d.anatomy import AnatomySource
-from napari_gem3d.errors import InputError
 from napari_gem3d.labels import LabelTable
 from napari_gem3d.viewer.core import Estimate, LoadedModel, Mode
 from napari_gem3d.viewer.patients import Patient
-from napari_gem3d.viewer.signals import State
+from napari_gem3d.viewer.signals import Saying
 
 Activity = Literal["idle", "running", "cancelling"]
 
 
-class PanelState(State):
+class PanelState(Saying):
     """Everything the four steps of the panel show and choose.
 
     Attributes
@@ -52,8 +51,6 @@ class PanelState(State):
         The generations of this session, in the order in which they were requested, those that wait among them.
     activity, progress, seconds_left, curves
         The run: progress from 0 to 1, the time left in seconds where it is known, how much neighbouring slices differ.
-    message, failed
-        The panel's line, and whether it says that something went wrong.
     """
 
     patients: tuple[Patient, ...] = ()
@@ -84,8 +81,6 @@ class PanelState(State):
     progress: float = 0.0
     seconds_left: float | None = None
     curves: Any = None  # `Curves`
-    message: str = ""
-    failed: bool = False
 
     @property
     def run(self) -> Any:
@@ -102,15 +97,3 @@ class PanelState(State):
     def can_push(self, mode: Mode) -> bool:
         """Whether lesions can push anything: an edit moves the scan, a whole volume the labels of anatomy alone."""
         return mode == "edit" or (self.table is not None and bool(self.table.tissues))
-
-    def say(self, message: str, *, failed: bool = False) -> None:
-        """Put a sentence on the panel's line."""
-        self.failed = failed
-        self.message = message
-
-    def say_error(self, error: BaseException) -> None:
-        """Put an error on the panel's line; what the program did not expect is in the log with all its details."""
-        if isinstance(error, InputError):
-            self.say(str(error), failed=True)
-        else:
-            self.say(f"Something unexpected happened ({type(error).__name__}: {error}); see the log.", failed=True)

@@ -82,13 +82,38 @@ def say(label: QLabel, text: str) -> None:
 
 def button(text: str, tooltip: str, act: Callable[[], object] | None = None, *, width: int = 0) -> QPushButton:
     """A button, and what a click does."""
-    made = QPushButton(text)
-    made.setToolTip(tooltip)
+    widget = QPushButton(text)
+    widget.setToolTip(tooltip)
     if width:
-        made.setFixedWidth(width)
+        widget.setFixedWidth(width)
     if act is not None:
-        made.clicked.connect(lambda *_: act())
-    return made
+        widget.clicked.connect(lambda *_: act())
+    return widget
+
+
+class WindowButton(QPushButton):
+    """Opens a window that stays above the panel, or brings it to the front.
+
+    Parameters
+    ----------
+    make
+        Makes the window, with this button as its parent.
+    """
+
+    def __init__(self, text: str, tooltip: str, make: Callable[[QWidget], QWidget]) -> None:
+        super().__init__(text)
+        self._make = make
+        self.window_: Any = None
+        self.setFixedWidth(26)
+        self.setToolTip(tooltip)
+        self.clicked.connect(self.open)
+
+    def open(self) -> None:
+        """Show the window."""
+        if self.window_ is None or not isalive(self.window_):
+            self.window_ = self._make(self)
+        self.window_.show()
+        self.window_.raise_()
 
 
 def choices(tooltip: str) -> QComboBox:

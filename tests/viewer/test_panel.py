@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_gem3d.viewer.informed.pictures import axial_picture
+from napari_gem3d.viewer.informed.thumbnails import axial_picture
 
 
 def test_an_empty_panel_says_what_to_do(panel) -> None:

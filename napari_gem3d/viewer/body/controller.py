@@ -85,19 +85,19 @@ class Bodies:
 
     def head(self, patient: Patient) -> Head | None:
         """Whether the scan is a head with its skull; None while that is not known."""
-        known = self._known.get(id_of(patient.image))
+        known = self._of(patient)
         return known.head if known is not None else None
 
     def of(self, patient: Patient) -> NDArray[np.bool_] | None:
         """The patient's body (Z, Y, X) on the canonical grid of the scan; None while, or if, it is not known."""
-        known = self._known.get(id_of(patient.image))
+        known = self._of(patient)
         if known is None:
             return None
         return self._corrected(known) if known.layer is not None else known.outline
 
     def is_corrected(self, patient: Patient) -> bool:
         """Whether somebody has changed the body with the brush."""
-        known = self._known.get(id_of(patient.image))
+        known = self._of(patient)
         if known is None or known.layer is None:
             return False
         return known.start is not None and not np.array_equal(self._corrected(known), known.start)
@@ -125,6 +125,9 @@ class Bodies:
         dtype = np.promote_types(voxels.dtype, np.min_scalar_type(value))
         merged = np.where(labelled, voxels, body * np.array(value, dtype)).astype(dtype)
         return merged, replace(origin, body=None, body_value=value)
+
+    def _of(self, patient: Patient | None) -> _Known | None:
+        return self._known.get(id_of(patient.image)) if patient is not None else None
 
     def _on_patients(self, patients: tuple[Patient, ...]) -> None:
         there = {id_of(patient.image): patient for patient in patients}
@@ -215,7 +218,7 @@ class Bodies:
     def reset(self) -> None:
         """Bring the body back that was found; one undo step."""
         patient = self._panel.patient
-        known = self._known.get(id_of(patient.image)) if patient is not None else None
+        known = self._of(patient)
         if known is None or known.layer is None or known.start is None:
             return
         wrong = np.nonzero((np.asarray(known.layer.data) > 0) != known.start)
@@ -244,7 +247,7 @@ class Bodies:
 
     def _layer(self) -> Labels | None:
         patient = self._panel.patient
-        known = self._known.get(id_of(patient.image)) if patient is not None else None
+        known = self._of(patient)
         return known.layer if known is not None else None
 
     @staticmethod

@@ -6,10 +6,10 @@ from html import escape
 
 from qtpy.compat import isalive
 from qtpy.QtGui import QFontDatabase, QGuiApplication
-from qtpy.QtWidgets import QDialog, QPlainTextEdit, QPushButton, QTabWidget, QTextBrowser, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QPlainTextEdit, QTabWidget, QTextBrowser, QVBoxLayout, QWidget
 
 from napari_gem3d.viewer.help.shortcuts import HELP, Targets, bind, table
-from napari_gem3d.viewer.widgets import button
+from napari_gem3d.viewer.widgets import WindowButton, button
 from napari_gem3d.viewer.worker import Worker
 
 _WAIT = "Looking at this computer …"
@@ -92,21 +92,11 @@ def as_html(groups: list[tuple[str, list[tuple[str, str]]]]) -> str:
     return "".join(parts)
 
 
-class HelpButton(QPushButton):
+class HelpButton(WindowButton):
     """The "?" of the panel, and its key: opens the help, and makes the shortcuts work in the window it stands in."""
 
     def __init__(self, targets: Targets) -> None:
-        super().__init__("?")
+        tooltip = f"Keys and mouse, and a report on this computer ({HELP})"
+        super().__init__("?", tooltip, lambda parent: HelpWindow(targets.context.files, parent))
         self.targets = targets
-        self.window_: HelpWindow | None = None
-        self.setFixedWidth(26)
-        self.setToolTip(f"Keys and mouse, and a report on this computer ({HELP})")
-        self.clicked.connect(self.open)
         self.shortcuts = bind(targets, self, self.open)
-
-    def open(self) -> None:
-        """Show the help window, or bring it to the front."""
-        if self.window_ is None or not isalive(self.window_):
-            self.window_ = HelpWindow(self.targets.context.files, self)
-        self.window_.show()
-        self.window_.raise_()

@@ -89,7 +89,7 @@ class Lesions:
 
     @property
     def preview(self) -> MaskResult | None:
-        """What the tool in hand would do; ``state.events.preview`` tells of its changes."""
+        """What the tool in hand would do; ``state.events.preview`` announces its changes."""
         return self.state.preview
 
     @property

@@ -80,7 +80,7 @@ class Handles:
         # What the drag has done to the box that was there when it began, until the next preview.
         self._matrix: FloatArray = np.eye(4)
         self._pace = Pace(self._draw, 40)
-        # All planes are cut anew where the crosshair goes.
+        # All planes are cut again where the crosshair goes.
         self._look = Pace(self._look_at)
         self._target = self._planes.focus
         self._models: tuple[Any, ...] = ()

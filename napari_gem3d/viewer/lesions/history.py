@@ -15,7 +15,7 @@ from napari_gem3d.viewer.body.controller import Bodies
 from napari_gem3d.viewer.layers import origin_of
 from napari_gem3d.viewer.lesions.state import LesionState
 from napari_gem3d.viewer.lesions.subject import body_on, label_volumes, shown_grid, was_body
-from napari_gem3d.viewer.planes.twins import unwrapped
+from napari_gem3d.viewer.planes.pane import unwrapped
 from napari_gem3d.viewer.signals import Connections
 from napari_gem3d.viewer.state import PanelState
 from napari_gem3d.viewer.worker import Worker
@@ -105,7 +105,7 @@ class History:
 
     def strokes(self, mask: Labels) -> tuple[int, ...]:
         """Something that is different after every stroke, tool, undo and redo."""
-        # napari tells of strokes, but not of undo; its history is the one place that knows all.
+        # napari announces strokes, but not undo; its history is the one place that knows all.
         layer = unwrapped(mask)
         done, undone = layer._undo_history, layer._redo_history
         return len(done), len(undone), id(done[-1]) if done else 0, id(layer.data)
@@ -127,7 +127,7 @@ class History:
             self._mask.n_edit_dimensions = 3 if self._state.brush_in_3d else 2
 
     def _on_data(self, event: Any = None) -> None:
-        """The slider has moved, or something has changed; napari tells both in one way."""
+        """The slider has moved, or something has changed; napari announces both in one way."""
         if self._mask is None or self._writing:
             return
         strokes = self.strokes(self._mask)
@@ -188,13 +188,13 @@ class History:
         mask = self._mask
         if mask is None or self._writing:
             return
-        self._writing = True  # what follows is told once, at its end
+        self._writing = True  # what follows is announced once, at its end
         try:
             settled = self._correct(mask, event.value)
         finally:
             self._writing = False
         if not settled:
-            # A script's stroke, unlike one by mouse, is told of before it is painted.
+            # A script's stroke, unlike one by mouse, is announced before it is painted.
             QTimer.singleShot(0, partial(self._correct, mask, event.value))
         self._on_data()
 

@@ -7,15 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from napari_gem3d.errors import InputError
 from napari_gem3d.viewer.context import Context
 from napari_gem3d.viewer.core import LoadedModel
 from napari_gem3d.viewer.layers import apply_table
 from napari_gem3d.viewer.preferences import Preferences
-from napari_gem3d.viewer.signals import State
+from napari_gem3d.viewer.signals import Saying
 
 
-class ModelsState(State):
+class ModelsState(Saying):
     """What the model manager shows.
 
     Attributes
@@ -26,20 +25,11 @@ class ModelsState(State):
         The name of the one that is looked at.
     busy
         Whether one is being added.
-    message, failed
-        What is going on or went wrong, and whether it did.
     """
 
     models: tuple[Any, ...] = ()
     chosen: str = ""
     busy: bool = False
-    message: str = ""
-    failed: bool = False
-
-    def say(self, message: str, *, failed: bool = False) -> None:
-        """Put a sentence below the models."""
-        self.failed = failed
-        self.message = message
 
 
 class Models:
@@ -159,9 +149,4 @@ class Models:
 
     def _fail(self, error: BaseException) -> None:
         self.state.busy = False
-        if isinstance(error, InputError):
-            self.state.say(str(error), failed=True)
-        else:
-            self.state.say(
-                f"Something unexpected happened ({type(error).__name__}: {error}); see the log.", failed=True
-            )
+        self.state.say_error(error)

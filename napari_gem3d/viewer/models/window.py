@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.compat import isalive
-from qtpy.QtWidgets import QComboBox, QDialog, QFileDialog, QLineEdit, QListWidget, QPushButton, QTextBrowser, QWidget
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QComboBox, QDialog, QFileDialog, QLineEdit, QListWidget, QTextBrowser, QWidget
 from superqt.utils import signals_blocked
 
 from napari_gem3d.bundle.places import models_folder
@@ -63,7 +64,6 @@ class ModelWindow(QDialog):
         self.list.currentTextChanged.connect(lambda name: setattr(state, "chosen", name))
         state.events.connect(self._show)
         self._show()
-        models.look()
 
     def _show(self) -> None:
         if not isalive(self.list):
@@ -95,23 +95,7 @@ class ModelWindow(QDialog):
             labels = _LABELS[self.labels.currentText()]
             self._models.add_published([Path(name) for name in names], self.name.text().strip(), labels=labels)
 
-
-class ModelsButton(QPushButton):
-    """The button beside the choice of model that opens the model manager."""
-
-    def __init__(self, models: Models) -> None:
-        super().__init__("…")
-        self._models = models
-        self.window_: ModelWindow | None = None
-        self.setFixedWidth(26)
-        self.setToolTip("Models: their cards, and how to add one")
-        self.clicked.connect(self.open)
-
-    def open(self) -> None:
-        """Show the model manager, or bring it to the front."""
-        if self.window_ is None or not isalive(self.window_):
-            self.window_ = ModelWindow(self._models, self)
-        else:
-            self._models.look()
-        self.window_.show()
-        self.window_.raise_()
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
+        """Find the models again: others may have been added meanwhile."""
+        super().showEvent(event)
+        self._models.look()

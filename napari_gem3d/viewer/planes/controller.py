@@ -12,8 +12,7 @@ from psygnal import Signal
 
 from napari_gem3d.viewer.pace import Pace
 from napari_gem3d.viewer.planes.orientation import OrientationLetters, plane_order
-from napari_gem3d.viewer.planes.pane import Pane
-from napari_gem3d.viewer.planes.twins import is_mirrored, unwrapped
+from napari_gem3d.viewer.planes.pane import Pane, is_mirrored, unwrapped
 from napari_gem3d.viewer.planes.window_level import WindowLevel
 from napari_gem3d.viewer.signals import Connections, State
 
@@ -146,7 +145,7 @@ class Planes:
 
     @property
     def focus(self) -> Point:
-        """The crosshair in world mm, (z, y, x); ``state.events.focus`` tells of its changes."""
+        """The crosshair in world mm, (z, y, x); ``state.events.focus`` announces its changes."""
         return self.state.focus
 
     @property

@@ -16,7 +16,7 @@ from skimage.measure import marching_cubes
 from napari_gem3d.viewer.layers import is_tool, origin_of
 from napari_gem3d.viewer.pace import Pace
 from napari_gem3d.viewer.planes.orientation import RADIOLOGICAL_3D
-from napari_gem3d.viewer.planes.twins import unwrapped
+from napari_gem3d.viewer.planes.pane import unwrapped
 from napari_gem3d.viewer.signals import Connections
 from napari_gem3d.viewer.worker import Worker
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QFrame, QLabel, QMenu, QToolButton, QWidget
 
-from napari_gem3d.viewer.informed.pictures import as_pixmap
+from napari_gem3d.viewer.informed.thumbnails import as_pixmap
 from napari_gem3d.viewer.run import Run
 from napari_gem3d.viewer.runs.results import Results, file_name
 from napari_gem3d.viewer.widgets import column, line, row

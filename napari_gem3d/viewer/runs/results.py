@@ -15,7 +15,7 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.viewer.context import Context
 from napari_gem3d.viewer.generation import Generation
 from napari_gem3d.viewer.informed.controller import Informed
-from napari_gem3d.viewer.informed.pictures import grey
+from napari_gem3d.viewer.informed.thumbnails import grey
 from napari_gem3d.viewer.layers import is_tool, origin_of, volume_of
 from napari_gem3d.viewer.run import Run
 from napari_gem3d.viewer.runs.comparison import Comparison

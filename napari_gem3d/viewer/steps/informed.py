@@ -10,8 +10,8 @@ from superqt.utils import signals_blocked
 
 from napari_gem3d.viewer.context import Context
 from napari_gem3d.viewer.informed.controller import Informed
-from napari_gem3d.viewer.informed.pictures import as_pixmap, axial_picture, grey, intensity_range
 from napari_gem3d.viewer.informed.strip import SliceStrip
+from napari_gem3d.viewer.informed.thumbnails import as_pixmap, axial_picture, grey, intensity_range
 from napari_gem3d.viewer.patients import Patient
 from napari_gem3d.viewer.widgets import bind, button, choices, fill, holder, line, position, row, step, whole
 

@@ -8,9 +8,10 @@ from napari_gem3d.anatomy import AnatomySource
 from napari_gem3d.viewer.context import Context
 from napari_gem3d.viewer.core import Estimate, Mode
 from napari_gem3d.viewer.models.manager import Models
-from napari_gem3d.viewer.models.window import ModelsButton
+from napari_gem3d.viewer.models.window import ModelWindow
 from napari_gem3d.viewer.widgets import (
     Choice,
+    WindowButton,
     bind,
     button,
     check,
@@ -42,7 +43,8 @@ class GenerateSettings(QWidget):
         )
         self.mode = Choice(state, "mode", _MODES, tooltip)
         self.model = choices("The trained model (bundle) that generates; its card says what it was trained on")
-        self.models = ModelsButton(models)
+        tooltip = "Models: their cards, and how to add one"
+        self.models = WindowButton("…", tooltip, lambda parent: ModelWindow(models, parent))
         tooltip = "Denoising steps of each window of slices: more is slower and finer"
         self.steps = whole(state, "steps", 1, 1000, tooltip)
         tooltip = "The same seed and inputs give the same voxels again"

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
 
-from napari_gem3d.viewer.informed.pictures import grey, intensity_range
-from napari_gem3d.viewer.informed.thumbnails import make_thumbnails
+from napari_gem3d.viewer.informed.thumbnails import grey, intensity_range, make_thumbnails
 
 
 @pytest.fixture

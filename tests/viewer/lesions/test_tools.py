@@ -1,4 +1,4 @@
-"""The lesion tools, driven through their state: preview, bake, undo, and what stays untouched."""
+"""The lesion tools, driven through their state: preview, apply, undo, and what stays untouched."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def data(lesions) -> np.ndarray:
     return np.array(lesions.mask.data)
 
 
-def test_baking_changes_exactly_what_the_preview_showed(lesions, idle) -> None:
+def test_applying_changes_exactly_what_the_preview_showed(panel, lesions, idle) -> None:
     before = data(lesions)
     for tool, numbers in NUMBERS:
         lesions.open(tool)
         for name, value in numbers.items():
             setattr(lesions.state, name, value)
         if tool == "place":
-            lesions._planes.look_at(lesions._planes.focus + np.array([4.0, 0, 8.0]))
+            panel.workbench.planes.look_at(panel.workbench.planes.focus + np.array([4.0, 0, 8.0]))
         idle(lesions)
         while tool == "random" and not lesions.preview.changed.any():  # draws that would leave the body change nothing
             lesions.state.seed += 1
@@ -61,7 +61,7 @@ def test_baking_changes_exactly_what_the_preview_showed(lesions, idle) -> None:
         np.testing.assert_array_equal(data(lesions), before)
 
 
-def test_strokes_and_tools_are_undone_in_their_order(lesions, idle, qtbot) -> None:
+def test_strokes_and_tools_are_undone_in_their_order(panel, lesions, idle, qtbot) -> None:
     mask, history = lesions.mask, lesions.history
     qtbot.waitUntil(lambda: history._inside is not None)
     states = [data(lesions)]
@@ -97,15 +97,15 @@ def test_strokes_and_tools_are_undone_in_their_order(lesions, idle, qtbot) -> No
     mask.paint((1, 2, 2), 3)  # by a script: it is corrected a moment later
     qtbot.waitUntil(lambda: data(lesions)[1, 2, 2] == 0)
     np.testing.assert_array_equal(data(lesions), states[-1])
-    assert "Nothing was painted" in lesions._panel.message
+    assert "Nothing was painted" in panel.workbench.state.message
 
 
-def test_numbers_that_change_while_the_preview_is_made(lesions, idle, centroid) -> None:
+def test_numbers_that_change_while_the_preview_is_made(panel, lesions, idle, centroid) -> None:
     before, start = data(lesions), centroid(lesions.mask)
     lesions.transform(mm=(300.0, 0.0, 0.0))
     idle(lesions)
     assert lesions.preview is None and "out of the body" in lesions.state.note
-    assert lesions._panel.failed
+    assert panel.workbench.state.failed
     np.testing.assert_array_equal(data(lesions), before)
     lesions.state.mm = (1.0, 2.0, 0.0)  # the tool is still there
     lesions.apply()
@@ -113,7 +113,7 @@ def test_numbers_that_change_while_the_preview_is_made(lesions, idle, centroid) 
     idle(lesions)
     np.testing.assert_allclose(centroid(lesions.mask) - start, (0, 3, 2.4), atol=0.3)
     assert lesions.state.tool == ""
-    assert [layer.name for layer in lesions.workbench.viewer.layers] == ["anna_0000", "anna"]
+    assert [layer.name for layer in panel.workbench.viewer.layers] == ["anna_0000", "anna"]
 
     # a stroke that is painted while a tool is in hand is kept
     lesions.open("grow")
@@ -127,7 +127,7 @@ def test_numbers_that_change_while_the_preview_is_made(lesions, idle, centroid) 
     assert painted.any() and (data(lesions) == 3)[painted].all()
 
     # only the nearest of two lesions goes
-    lesions._planes.look_at(np.array((13, 26, 24)) * mask.scale + mask.translate)
+    panel.workbench.planes.look_at(np.array((13, 26, 24)) * mask.scale + mask.translate)
     lesions.state.label = 3
     lesions.remove()
     idle(lesions)
@@ -135,7 +135,7 @@ def test_numbers_that_change_while_the_preview_is_made(lesions, idle, centroid) 
 
     # the brush puts the tool down
     lesions.open("move")
-    lesions.workbench.masks.paint(1)
+    panel.workbench.masks.paint(1)
     assert lesions.state.tool == "" and str(mask.mode) == "paint"
 
 

@@ -103,7 +103,7 @@ def test_the_bar_arranges_the_planes_and_the_panel_takes_them_along(shown, qtbot
     bar.presets.activated.emit(2)
     assert bar.presets.currentText() == "Full range"
     image.contrast_limits = (5, 55)
-    bar._show_intensity()
+    bar._show()
     assert bar.presets.currentIndex() == -1 and bar.presets.placeholderText() == "W 50 · L 30"
     # the panel is closed by its cross
     window, crosshair = main.window(), column.main.crosshair

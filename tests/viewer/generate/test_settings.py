@@ -1,4 +1,4 @@
-"""What is chosen and known before a generation: mode, model, device, the forecast, what to mind."""
+"""What is chosen and known before a generation: mode, model, device, the estimate, what to mind."""
 
 import numpy as np
 

@@ -104,6 +104,11 @@ def is_tool(layer: Layer) -> bool:
     return bool(layer.metadata.get(TOOL))
 
 
+def is_volume(layer: Layer) -> bool:
+    """Whether a layer is an image of one volume in memory: no picture, colours, pyramid or dask array."""
+    return isinstance(layer, Image) and layer.ndim == 3 and not layer.rgb and isinstance(layer.data, np.ndarray)
+
+
 def mask_changes(mask: Labels) -> tuple[Any, ...]:
     """Events of a mask whose voxels change."""
     return mask.events.paint, mask.events.data, mask.events.labels_update

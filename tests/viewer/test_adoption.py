@@ -133,4 +133,11 @@ def test_a_layer_of_pixels_is_asked_about_and_a_multiscale_one_is_copied(panel, 
     assert tuple(image.scale) == (4, 0.5, pytest.approx(0.6))
     assert panel.workbench.planes.letters.letters["top"] == "A"
     viewer.add_image(np.zeros((20, 30)), name="picture")
-    assert "2 axes" in state.message and len(state.patients) == 1
+    assert "2 axes" in state.message
+    viewer.add_image(np.zeros((10, 24, 30, 3), np.uint8), name="colours", rgb=True)
+    assert "colours" in state.message and len(state.patients) == 1
+    voxels[0, 0, 0] = np.nan
+    lazy = viewer.add_image(da.from_array(voxels, chunks=8), name="lazy", scale=(4, 1, 1))
+    qtbot.waitUntil(lambda: len(state.patients) == 2, timeout=20_000)
+    assert state.patient.image == lazy and isinstance(lazy.data, np.ndarray) and np.isfinite(lazy.data).all()
+    assert "1 voxels of lazy are not finite" in state.message

@@ -104,18 +104,6 @@ class Informed:
             self.state.seed = seed
         self.state.source = "generated"
 
-    def choose_source(self, source: Source) -> None:
-        """Choose by the kind of source; "scan" takes another patient where there is one."""
-        panel = self._panel
-        if source == "generated":
-            self.choose_generated()
-        elif source == "own" and panel.patient is not None:
-            self.choose(panel.patient)
-        else:
-            self._is_default = True
-            self.state.source = "scan"
-            self.update()
-
     @property
     def matching(self) -> int:
         """The donor's slice at the same relative height as the crosshair."""

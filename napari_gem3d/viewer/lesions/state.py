@@ -80,8 +80,3 @@ class LesionState(State):
     note: str = ""
     volumes: tuple[Volume, ...] = ()
     brush_in_3d: bool = True
-
-    @property
-    def is_still(self) -> bool:
-        """Whether the numbers of *Move* change nothing."""
-        return all(getattr(self, name) == value for name, value in STILL.items())

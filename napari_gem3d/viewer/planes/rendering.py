@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 from skimage.measure import marching_cubes
 
-from napari_gem3d.viewer.layers import is_tool, origin_of
+from napari_gem3d.viewer.layers import is_tool, is_volume, origin_of
 from napari_gem3d.viewer.pace import Pace
 from napari_gem3d.viewer.planes.orientation import RADIOLOGICAL_3D
 from napari_gem3d.viewer.planes.pane import unwrapped
@@ -113,7 +113,11 @@ class Rendering:
         fitting = [
             layer
             for layer in layers
-            if isinstance(layer, kind) and layer.visible and layer.ndim == 3 and not is_tool(layer)
+            if isinstance(layer, kind)
+            and layer.visible
+            and layer.ndim == 3
+            and not is_tool(layer)
+            and (kind is not Image or is_volume(layer))
         ]
         return fitting[-1] if fitting else None
 

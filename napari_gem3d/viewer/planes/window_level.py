@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from napari.layers import Image
 from psygnal import Signal
 
 from napari_gem3d.foreground import is_ct
-from napari_gem3d.viewer.layers import is_tool, origin_of
+from napari_gem3d.viewer.layers import is_tool, is_volume, origin_of
 from napari_gem3d.viewer.planes.intensity import Limits, dragged, preset_limits, preset_names
 from napari_gem3d.volume import Modality, Volume
 
@@ -29,7 +28,7 @@ class WindowLevel:
         """The image whose intensities are changed, None if none is seen."""
         layers = self._viewer.layers
         active = layers.selection.active
-        seen = [layer for layer in layers if isinstance(layer, Image) and layer.visible and not is_tool(layer)]
+        seen = [layer for layer in layers if is_volume(layer) and layer.visible and not is_tool(layer)]
         if not seen:
             return None
         return active if active in seen else seen[-1]
@@ -38,7 +37,7 @@ class WindowLevel:
     def modality(self) -> Modality:
         """Either "CT", if the image has HU, or "MR"."""
         layer = self.layer
-        if layer is None or layer.ndim != 3:
+        if layer is None:
             return "MR"
         if self._known[0] != id(layer.data):  # looks at every voxel where the file says nothing
             origin = origin_of(layer)

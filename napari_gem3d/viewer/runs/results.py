@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -146,7 +145,7 @@ class Results:
 
         self._context.files.submit(write, tell, self._panel.say_error)
 
-    def copy_command(self, run: Run, done: Callable[[str], None] | None = None) -> None:
+    def copy_command(self, run: Run) -> None:
         """Put the command line that generates a result again into the clipboard."""
         if run.recipe is None:
             self._panel.say_error(InputError(f"{run.name} has not begun, so that it has no recipe yet."))
@@ -156,8 +155,6 @@ class Results:
         def tell(line: str) -> None:
             QApplication.clipboard().setText(line)
             self._panel.say("The command is in the clipboard; its masks stay in the session folder for two weeks.")
-            if done is not None:
-                done(line)
 
         self._context.files.submit(partial(self._context.engine.command, run.recipe, out), tell, self._panel.say_error)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Image, Layer
+from napari.types import LayerDataTuple
 from numpy.typing import NDArray
 from pint import DimensionalityError
 
@@ -23,8 +24,8 @@ from napari_gem3d.volume import Volume
 
 # What the user has said of a layer, kept in its metadata: size of a voxel in mm along its axes, their directions.
 SPACING, ORIENTATION = "gem3d_spacing_mm", "gem3d_orientation"
-# A multiscale layer beside which its finest level has become a patient.
-_TAKEN = "gem3d_taken"
+# Layers to be left as they are: no scans, or beside their finest level that has become a patient.
+_LEFT = "gem3d_left_alone"
 # Directions in which the three world axes of a layer may increase, the usual ones first.
 _ALL = ("".join(letters) for axes in permutations(("SI", "AP", "RL")) for letters in product(*axes))
 ORIENTATIONS = tuple(dict.fromkeys(("SAR", "SPL", "IPL", *_ALL)))
@@ -89,6 +90,12 @@ class Adoption:
         self._take(layer)
         self._ask()
 
+    def dismiss(self) -> None:
+        """Ask no more: a layer of pixels is no scan, a patient's axes stay unknown."""
+        if self.state.layer is not None:
+            self.state.layer.metadata.update({_LEFT: True} if self.state.spacing_asked else {ORIENTATION: ""})
+            self._ask()
+
     def look(self, event: Any = None) -> None:
         """Take the layers that are new and say enough."""
         layers = [layer for layer in self._context.viewer.layers if _is_foreign(layer)]
@@ -129,26 +136,24 @@ class Adoption:
         affine = world_mm(layer)
         assert affine is not None, "only layers whose voxels have a size are taken"
         known = orientation_of(layer)
-        volume = partial(_volume, layer.data, bool(layer.multiscale), ras_affine(affine, known or _ASSUMED), layer.name)
+        name, data, multiscale = str(layer.name), layer.data, bool(layer.multiscale)
 
-        def write() -> tuple[Volume, str]:
-            taken, note = volume()
-            path = self._context.session.new_file("scan", str(layer.name))
-            write_volume(taken, path)
-            return Volume(taken.voxels, taken.affine, taken.modality, path), note
+        def write() -> tuple[LayerDataTuple, Origin, str]:
+            volume, note = _volume(data, multiscale, ras_affine(affine, known or _ASSUMED), name)
+            path = self._context.session.new_file("scan", name)
+            write_volume(volume, path)
+            origin = Origin(volume.grid, volume.modality, path, oriented=bool(known))
+            return image_layer(volume, name), origin, note
 
-        self._context.files.submit(write, partial(self._show, layer, bool(known)), self._panel.say_error)
+        self._context.files.submit(write, partial(self._show, layer), self._panel.say_error)
 
-    def _show(self, layer: Image, oriented: bool, written: tuple[Volume, str]) -> None:
-        volume, note = written
-        layers = self._context.viewer.layers
-        if layer not in layers:
+    def _show(self, layer: Image, written: tuple[LayerDataTuple, Origin, str]) -> None:
+        (voxels, attributes, _), origin, note = written
+        if layer not in self._context.viewer.layers:
             return
-        voxels, attributes, _ = image_layer(volume, str(layer.name))
-        origin = Origin(volume.grid, volume.modality, volume.source, oriented=oriented)
         if layer.multiscale:  # cannot be given other voxels: stays as it is, hidden, beside its finest level
             attributes["metadata"] = {**layer.metadata, METADATA: origin}
-            layer.metadata[_TAKEN], layer.visible = True, False
+            layer.metadata[_LEFT], layer.visible = True, False
             self._context.viewer.add_layer(Layer.create(voxels, attributes, "image"))
         else:
             layer.metadata[METADATA] = origin
@@ -159,14 +164,14 @@ class Adoption:
                 setattr(layer, name, attributes[name])
             self._found()
             if self._panel.patient is not None and id_of(self._panel.patient.image) == id_of(layer):
-                self._context.planes.frame(layer, oriented=oriented)
+                self._context.planes.frame(layer, oriented=origin.oriented)
         self._ask()
         if note:
             self._panel.say(note)
 
 
 def _is_foreign(layer: Layer) -> bool:
-    there = origin_of(layer) is not None or is_tool(layer) or bool(layer.metadata.get(_TAKEN))
+    there = origin_of(layer) is not None or is_tool(layer) or bool(layer.metadata.get(_LEFT))
     return isinstance(layer, Image) and not there
 
 

@@ -122,6 +122,10 @@ def test_a_layer_of_pixels_is_asked_about_and_a_multiscale_one_is_copied(panel, 
     voxels = blob()
     pyramid = viewer.add_image([voxels, voxels[:, ::2, ::2]], name="pyramid", multiscale=True)
     assert state.patient is None and not ask.isHidden() and not ask.spacing.isHidden()
+    viewer.add_image(voxels, name="preview")
+    assert ask.question.text().startswith("preview does not say how large")
+    ask.leave.click()
+    assert ask.question.text().startswith("pyramid does not say how large") and state.patient is None
     for box, mm in zip(ask.spacing.boxes, (4, 0.5, 0.6), strict=True):
         box.setValue(mm)
     ask.orientation.activated.emit(1)  # SAR

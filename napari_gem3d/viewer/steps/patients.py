@@ -117,7 +117,10 @@ class AskRow(QWidget):
         self.orientation = Choice(state, "orientation", {}, "Where the layer's axes increase to, the first one first")
         self.orientation.offer([("", "unknown"), *((code, _directions(code)) for code in ORIENTATIONS)])
         self.use = button("Use", "Keep this with the layer, and work on it", adoption.answer)
-        column(self, self.question, self.spacing, row(self.orientation, self.use))
+        self.leave = button(
+            "Leave", "It is no scan, or its directions are not known: do not ask again", adoption.dismiss
+        )
+        column(self, self.question, self.spacing, row(self.orientation, self.use, self.leave))
         for event in (state.events.question, state.events.spacing_asked):
             event.connect(self._show)
         self._show()

@@ -146,7 +146,7 @@ class Tour:
         self.picture(name)
         gap, worst = longest.seconds * 1000, longest.before * 1000
         print(f"{mode}: {state.message} First slices after {first:.1f} s; longest gap {max(gap, worst):.0f} ms.")
-        return self.panel.workbench.run
+        return self.panel.workbench.state.run
 
 
 def main() -> None:

@@ -83,6 +83,55 @@ def test_imports_point_downwards():
     assert upwards == []
 
 
+def imports_within(folder: Path, package: str) -> dict[str, set[str]]:
+    """Which modules of a package each of them imports, wherever in it and even if for types alone."""
+    names = {
+        ".".join((package, *path.relative_to(folder).with_suffix("").parts)).removesuffix(".__init__"): path
+        for path in folder.rglob("*.py")
+    }
+    found: dict[str, set[str]] = {}
+    for name, path in names.items():
+        wanted: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                wanted |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            elif isinstance(node, ast.Import):
+                wanted |= {alias.name for alias in node.names}
+        found[name] = (wanted & names.keys()) - {name}
+    return found
+
+
+def in_circles(imports: dict[str, set[str]]) -> set[str]:
+    """Modules that import themselves through others: those left when none without imports, or importers, is left."""
+    left = set(imports)
+    while True:
+        ends = {name for name in left if not imports[name] & left}
+        ends |= left - set().union(*(imports[name] for name in left))
+        if not ends:
+            return left
+        left -= ends
+
+
+def test_modules_of_the_viewer_import_each_other_in_no_circle():
+    imports = imports_within(PACKAGE / "viewer", f"{PACKAGE.name}.viewer")
+    assert len(imports) > 50 and sum(map(len, imports.values())) > 150
+    assert in_circles(imports) == set()
+    composer = f"{PACKAGE.name}.viewer.workbench"
+    assert [name for name, wanted in imports.items() if composer in wanted] == [f"{PACKAGE.name}.viewer.panel"]
+
+
+def test_circles_are_found_even_if_for_types_alone(tmp_path):
+    for name, source in {
+        "a": "from __future__ import annotations\nif TYPE_CHECKING:\n    from p.b import B\n",
+        "b": "def f():\n    import p.c\n",
+        "c": "from p import a\n",
+        "d": "from p.a import A\n",
+        "e": "",
+    }.items():
+        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
+    assert in_circles(imports_within(tmp_path, "p")) == {"p.a", "p.b", "p.c"}
+
+
 def test_no_module_is_too_long():
     lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in modules()}
     assert {name: length for name, length in lengths.items() if length > LONGEST_FILE} == {}

@@ -14,6 +14,7 @@ from napari_gem3d.bundle import ModelBundle, load_bundle
 from napari_gem3d.bundle.store import find_bundle, read_plan
 from napari_gem3d.device import choose_device
 from napari_gem3d.errors import InputError
+from napari_gem3d.labels import LabelMap
 from napari_gem3d.sampling.edit import EditJob
 from napari_gem3d.sampling.inputs import EditInputs, Inputs, read_edit_files, read_edit_inputs, read_files
 from napari_gem3d.sampling.job import Job, Part
@@ -131,7 +132,7 @@ def job_of(bundle: ModelBundle, prepared: Prepared, model: Path | str = "") -> J
 
 
 def open_volume(
-    mask: Path | str,
+    mask: Path | str | LabelMap,
     informed: Path | str,
     body: Path | str | None = None,
     *,
@@ -141,6 +142,8 @@ def open_volume(
     bundle: ModelBundle | None = None,
 ) -> Job:
     """Read and check what a whole volume needs, each file once; see `make_recipe` for what is what.
+
+    A label map may be given in memory; its ``source`` is the file that the recipe names.
 
     Parameters
     ----------
@@ -153,8 +156,8 @@ def open_volume(
 
 def open_edit(
     image: Path | str,
-    mask: Path | str,
-    edited: Path | str,
+    mask: Path | str | LabelMap,
+    edited: Path | str | LabelMap,
     *,
     informed: Path | str | None = None,
     model: Path | str = "brain-flair",

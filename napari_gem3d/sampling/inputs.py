@@ -83,23 +83,21 @@ def _named(arrays: Mapping[str, Volume | None], files: Mapping[str, InputFile]) 
     }
 
 
-def read_inputs(mask: Path | str, informed: Path | str | None, body: Path | str | None = None) -> Inputs:
-    """Read the files of a whole volume, each once; see `Inputs`.
+def read_inputs(mask: Path | str | LabelMap, informed: Path | str | None, body: Path | str | None = None) -> Inputs:
+    """Read the files of a whole volume, each once; see `Inputs`. A label map that is in memory is taken as it is.
 
     Raises
     ------
     InputError
         If a file cannot be used.
     """
-    named = {"mask": mask, "informed": informed, "body": body}
-    files = {name: InputFile.of(path) for name, path in named.items() if path is not None}
-    return read_files(files, {name: Path(path) for name, path in named.items() if path is not None})
+    files = _files(mask=mask, informed=informed, body=body)
+    return read_files(files, {"mask": mask, "informed": informed, "body": body})
 
 
-def read_files(files: Mapping[str, InputFile], paths: Mapping[str, Path]) -> Inputs:
+def read_files(files: Mapping[str, InputFile], paths: Mapping[str, Path | str | LabelMap | None]) -> Inputs:
     """Read the files of a whole volume from where they are now; one that is both scans is read once."""
-    labels = read_label_map(paths["mask"])
-    informed, body = paths.get("informed"), paths.get("body")
+    labels, (informed, body) = _labels(paths["mask"]), (_path(paths.get(name)) for name in ("informed", "body"))
     shown = None if body is None else read_volume(body)
     if informed is None:
         return Inputs(labels, None, shown, files=files)
@@ -111,25 +109,40 @@ def read_files(files: Mapping[str, InputFile], paths: Mapping[str, Path]) -> Inp
 
 
 def read_edit_inputs(
-    image: Path | str, mask: Path | str, edited: Path | str, informed: Path | str | None = None
+    image: Path | str, mask: Path | str | LabelMap, edited: Path | str | LabelMap, informed: Path | str | None = None
 ) -> EditInputs:
-    """Read the files of a local edit, each once; see `EditInputs`.
+    """Read the files of a local edit, each once; see `EditInputs`. Label maps in memory are taken as they are.
 
     Raises
     ------
     InputError
         If a file cannot be used.
     """
-    named = {"image": image, "mask": mask, "edited": edited, "informed": informed}
-    files = {name: InputFile.of(path) for name, path in named.items() if path is not None}
-    return read_edit_files(files, {name: Path(path) for name, path in named.items() if path is not None})
+    files = _files(image=image, mask=mask, edited=edited, informed=informed)
+    return read_edit_files(files, {"image": image, "mask": mask, "edited": edited, "informed": informed})
 
 
-def read_edit_files(files: Mapping[str, InputFile], paths: Mapping[str, Path]) -> EditInputs:
+def read_edit_files(files: Mapping[str, InputFile], paths: Mapping[str, Path | str | LabelMap | None]) -> EditInputs:
     """Read the files of a local edit from where they are now; an informed scan that is `image` is read once."""
-    scan = read_volume(paths["image"])
-    other = None
-    if "informed" in paths:
-        same = files["informed"].sha256 == files["image"].sha256
-        other = scan if same else read_volume(paths["informed"])
-    return EditInputs(scan, read_label_map(paths["mask"]), read_label_map(paths["edited"]), other, files)
+    image, informed = _path(paths["image"]), _path(paths.get("informed"))
+    assert image is not None, "an edit has a scan"
+    scan, other = read_volume(image), None
+    if informed is not None:
+        other = scan if files["informed"].sha256 == files["image"].sha256 else read_volume(informed)
+    return EditInputs(scan, _labels(paths["mask"]), _labels(paths["edited"]), other, files)
+
+
+def _files(**paths: Path | str | LabelMap | None) -> dict[str, InputFile]:
+    """The hashes of files, by what they are for; a label map in memory counts as its file, if it says one."""
+    sources = {name: path.source if isinstance(path, LabelMap) else path for name, path in paths.items()}
+    return {name: InputFile.of(path) for name, path in sources.items() if path is not None}
+
+
+def _path(path: Path | str | LabelMap | None) -> Path | None:
+    assert not isinstance(path, LabelMap), "only label maps are in memory"
+    return None if path is None else Path(path)
+
+
+def _labels(labels: Path | str | LabelMap | None) -> LabelMap:
+    assert labels is not None, "there is always a label map"
+    return labels if isinstance(labels, LabelMap) else read_label_map(labels)

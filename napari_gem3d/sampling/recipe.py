@@ -18,6 +18,7 @@ from napari_gem3d.errors import InputError, first_problem
 from napari_gem3d.io import replacing
 from napari_gem3d.io.documents import MOST_BYTES, parse_json
 from napari_gem3d.io.files import file_bytes
+from napari_gem3d.labels import LabelMap
 from napari_gem3d.sampling.donors import choose_donor, is_pool
 from napari_gem3d.sampling.inputs import read_edit_inputs, read_inputs
 from napari_gem3d.sampling.prepare import Prepared, decide_seed, prepare
@@ -210,7 +211,7 @@ def make_edit_recipe(
 
 
 def read_volume_files(
-    mask: Path | str,
+    mask: Path | str | LabelMap,
     informed: Path | str,
     body: Path | str | None,
     model: Path | str,
@@ -227,7 +228,8 @@ def read_volume_files(
     if str(informed) == GENERATED and not Path(informed).exists():
         source = None
     elif is_pool(informed):
-        source = choose_donor(informed, mask, body, rng, allow_own=allow_own)
+        target = (mask.source or "") if isinstance(mask, LabelMap) else mask
+        source = choose_donor(informed, target, body, rng, allow_own=allow_own)
     prepared = prepare(plan, read_inputs(mask, source, body), settings, rng)
     if prepared.drawn and not (folder / "position_unet").is_dir():
         raise InputError(f"The model {plan.name} has no position model to make a slice; give a scan with --informed.")

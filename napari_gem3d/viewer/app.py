@@ -44,7 +44,7 @@ def open_window(files: Sequence[Path] = (), demo: bool = False) -> tuple[napari.
     viewer = napari.Viewer(title="napari-gem3d")
     _make_room(viewer)
     _, panel = viewer.window.add_plugin_dock_widget("napari-gem3d", PANEL)
-    panel.workbench.show(tuples)
+    panel.workbench.patients.show(tuples)
     return viewer, panel
 
 

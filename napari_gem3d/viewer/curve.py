@@ -24,12 +24,12 @@ class Curves:
 
     Attributes
     ----------
-    scan, made
+    scan, synthetic
         (Z − 1,) each, of the scan and of what is generated; NaN where a neighbour is not there yet, or shows no body.
     """
 
     scan: NDArray[np.float64]
-    made: NDArray[np.float64]
+    synthetic: NDArray[np.float64]
 
 
 class SliceChange:
@@ -46,7 +46,7 @@ class SliceChange:
     def __init__(self, scan: Volume, grid: Grid) -> None:
         voxels = resample(scan, grid, fill=float(scan.voxels.min())).voxels[_PLANE]
         gaps = max(len(voxels) - 1, 0)
-        self._scan, self._made = np.full(gaps, np.nan), np.full(gaps, np.nan)
+        self._scan, self._synthetic = np.full(gaps, np.nan), np.full(gaps, np.nan)
         inside = voxels > voxels[0, 0, 0]
         for i in range(gaps):
             self._scan[i] = _step(voxels, inside, i)
@@ -63,11 +63,11 @@ class SliceChange:
         for i in {gap for index in new for gap in (index - 1, index)}:
             if 0 <= i < len(self._steps) and self._there[i] and self._there[i + 1]:
                 self._steps[i] = _step(few, few > low, i)
-        self._made = self._steps / _range(few[self._there])
+        self._synthetic = self._steps / _range(few[self._there])
 
     def curves(self) -> Curves:
         """What is known so far."""
-        return Curves(self._scan, self._made)
+        return Curves(self._scan, self._synthetic)
 
 
 def _step(voxels: NDArray[Any], inside: NDArray[np.bool_], i: int) -> float:

@@ -1,218 +1,32 @@
-"""What the panel asks of the core, in the worker's thread: load a model, open a generation, write its result."""
+"""The core behind the panel, in the worker's thread: load a model, open a generation, write its result."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_gem3d.anatomy import Completed
-from napari_gem3d.grid import Grid
 from napari_gem3d.io import write_volume
 from napari_gem3d.io.nifti import SUFFIXES
-from napari_gem3d.labels import AnatomySource, LabelMap, LabelTable
-from napari_gem3d.viewer.informed.state import DrawnSlice
-from napari_gem3d.viewer.layers import Origin, restored_labels
+from napari_gem3d.labels import LabelMap
+from napari_gem3d.sampling.settings import MARGIN_MM, Settings
+from napari_gem3d.viewer.core import DrawnSlice, Estimate, Job, LoadedModel, Request, Slices
+from napari_gem3d.viewer.layers import restored_labels
 from napari_gem3d.viewer.session import Session, speeds_file
 from napari_gem3d.volume import Volume
 
 if TYPE_CHECKING:
     from napari_gem3d.bundle import ModelBundle
     from napari_gem3d.sampling.forecast import Speeds
+    from napari_gem3d.sampling.job import Job as CoreJob
     from napari_gem3d.sampling.recipe import Recipe
-
-
-Mode = Literal["volume", "edit"]
-
-
-class Part(Protocol):
-    """Slices that are finished."""
-
-    @property
-    def indices(self) -> Sequence[int]:
-        """Along axis 0 of the job's grid; none if the part only tells progress."""
-
-    @property
-    def voxels(self) -> NDArray[Any]:
-        """(n, Y, X) on the job's grid."""
-
-    @property
-    def progress(self) -> float:
-        """From 0 to 1."""
-
-    @property
-    def message(self) -> str:
-        """What people should know, such as that memory ran out; mostly empty."""
-
-
-class Job(Protocol):
-    """A generation that can start."""
-
-    recipe: Any
-    grid: Grid
-    total: int
-
-    @property
-    def voxels(self) -> NDArray[Any]:
-        """(Z, Y, X) on the job's grid, what is there so far; for the background and what an edit leaves as it is."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether all slices are generated."""
-
-    def run(self, cancel: threading.Event | None = None, *, resume: bool = False) -> Iterator[Part]:
-        """Yield finished slices, first those that are there already; stop soon after `cancel` is set."""
-
-    def result(self) -> Volume:
-        """What is finished, on the mask's own grid."""
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """What the panel shows of a bundle.
-
-    Attributes
-    ----------
-    table, steps
-        The labels it knows, and its own number of denoising steps.
-    informed
-        Whether it looks at the informed slice; a baseline does not.
-    devices, models
-        Where it may run, and the bundles found, itself among them.
-    draws
-        Whether it can draw an informed slice itself.
-    """
-
-    table: LabelTable
-    steps: int
-    informed: bool = True
-    devices: tuple[str, ...] = ("auto", "cpu")
-    models: tuple[str, ...] = ()
-    draws: bool = False
-
-
-@dataclass(frozen=True)
-class Order:
-    """What the panel ordered.
-
-    Attributes
-    ----------
-    mask, mask_origin, mask_name
-        A copy of the mask layer's voxels (canonical axes), what the layer remembers, and its name.
-    body
-        The patient's own scan, whose foreground is the body where the mask has no body label.
-    informed, informed_slice
-        A scan, and the axial index (canonical order) of the slice that informs the generation; no scan if the model
-        draws it.
-    position, informed_seed
-        For a drawn slice: its place from 0, the lowest of the label map, to 1, and its seed.
-    steps, seed, model
-        Denoising steps, seed, bundle.
-    mode
-        A whole volume, or an edit of `body`.
-    device, precision
-        Where it runs and in which numbers, "auto" for what is fastest.
-    before
-        For an edit: the label map of the scan as it is; None if nothing was labelled.
-    own_neighbours
-        For an edit: whether the scan's own slices beside it inform it, not the informed slice.
-    margin_mm
-        For an edit: how far from changed labels voxels may change; the core's own margin by default.
-    anatomy
-        Where labels of anatomy come from, for models that know some.
-    mass_effect_mm
-        How far lesions push what surrounds them.
-    """
-
-    mask: NDArray[Any]
-    mask_origin: Origin
-    mask_name: str
-    body: Path
-    informed: Path | None
-    informed_slice: int
-    steps: int
-    seed: int
-    model: str
-    mode: Mode = "volume"
-    device: str = "auto"
-    precision: str = "auto"
-    before: Path | None = None
-    own_neighbours: bool = True
-    position: float | None = None
-    informed_seed: int | None = None
-    margin_mm: float | None = None
-    anatomy: AnatomySource = "scan"
-    mass_effect_mm: float = 0.0
-
-
-@dataclass(frozen=True)
-class Prospect:
-    """What can be said of an order before it is carried out.
-
-    Attributes
-    ----------
-    seconds
-        How long it will take; None if that is not known.
-    measured
-        By how many generations on this machine; 0: by a single denoising step.
-    memory, free
-        Bytes that it will take beside what is taken now, and bytes that are free; None if that is not known.
-    notices
-        What people should know before: each a sentence.
-    """
-
-    seconds: float | None = None
-    measured: int = 0
-    memory: int | None = None
-    free: int | None = None
-    notices: tuple[str, ...] = ()
-
-
-class Engine(Protocol):
-    """The core as the panel sees it; tests put a small one in its place."""
-
-    def load(self, model: str) -> LoadedModel:
-        """Load a bundle and keep it for the runs to come."""
-
-    def open(self, order: Order) -> Job:
-        """Write the mask, make the recipe, check and load everything."""
-
-    def draw(self, order: Order) -> DrawnSlice:
-        """Let the model draw the informed slice of an order, as its generation will."""
-
-    def find_anatomy(self, model: str, scan: Volume, labels: LabelMap) -> Completed:
-        """Complete a label map on the grid of its scan by the tissue that the scan shows, if the model knows any."""
-
-    def measure(self, order: Order) -> None:
-        """Time a step of the order's model where it would run, unless that is known on this machine."""
-
-    def foresee(self, order: Order, rows: range) -> Prospect:
-        """Say how long an order will take whose scan shows the body on these of its axial slices."""
-
-    def run(self, job: Job, cancel: threading.Event, *, resume: bool, opening: float) -> Iterator[Part]:
-        """Run a job, and learn from it how fast this machine is; `opening` is how many seconds opening it took."""
-
-    def notes(self, job: Job) -> Sequence[str]:
-        """Why some anatomy cannot be told from the scan, a sentence for each reason; none if all of it can."""
-
-    def save(self, volume: Volume, recipe: Any, path: Path) -> None:
-        """Write a result as NIfTI and its recipe beside it, to read both back later."""
-
-    def read_recipe(self, path: Path) -> Any:
-        """The recipe beside a result that was saved."""
-
-    def export(self, volume: Volume, recipe: Any, path: Path, sources: Sequence[Path]) -> list[Path]:
-        """Write a result for others; `sources` are never replaced. A folder's name is a DICOM series. Returns files."""
-
-    def command(self, recipe: Any, out: Path) -> str:
-        """The line for the shell that generates a recipe's volume again."""
 
 
 class CoreEngine:
@@ -231,6 +45,7 @@ class CoreEngine:
     @cached_property
     def _speeds(self) -> Speeds:
         from napari_gem3d.sampling.forecast import Speeds
+    from napari_gem3d.sampling.job import Job as CoreJob
 
         return Speeds(speeds_file())
 
@@ -241,29 +56,53 @@ class CoreEngine:
         plan = self._bundle(model).plan
         models = tuple(dict.fromkeys([*known_models(), *self._bundles]))
         draws = self._bundle(model).position_unet is not None
-        return LoadedModel(plan.labels, plan.default_steps, plan.informed, _devices(), models, draws)
+        return LoadedModel(plan.labels, plan.default_steps, _devices(), models, draws)
 
-    def open(self, order: Order) -> Job:
-        """Write the mask, make the recipe, check everything; InputError says what does not fit."""
-        from napari_gem3d.sampling.generation import open_job
-        from napari_gem3d.viewer.informed.ordering import whole_recipe
+    def open(self, request: Request) -> Job:
+        """Keep the mask for the recipe, and check everything; InputError says what does not fit."""
+        from napari_gem3d.sampling.generation import open_edit
 
-        bundle = self._bundle(order.model)
-        labels = restored_labels(order.mask.copy(), order.mask_origin, bundle.plan.labels)
-        mask = self._session.save_mask(labels)
-        names = ("model", "steps", "seed", "anatomy", "mass_effect_mm", "device", "precision")
-        settings = {name: getattr(order, name) for name in names}
-        if order.mode == "edit":
-            recipe = self._edit_recipe(order, labels, mask, settings)
-        else:
-            recipe = whole_recipe(order, mask, settings)
-        return open_job(recipe, bundle=bundle)
+        labels = self._kept(self._labels(request))
+        if request.mode == "volume":
+            return self._open_volume(request, labels)
+        before: Path | LabelMap | None = request.before
+        if before is None:
+            before = self._kept(labels.with_voxels(np.zeros_like(labels.voxels)))
+        settings = _settings(request).changed(margin_mm=request.margin_mm or MARGIN_MM)
+        if request.own_neighbours:
+            return open_edit(request.body, before, labels, **self._model(request), settings=settings)
+        settings = settings.changed(slice=request.informed_slice)
+        informed = request.informed
+        return open_edit(request.body, before, labels, informed=informed, **self._model(request), settings=settings)
 
-    def draw(self, order: Order) -> DrawnSlice:
-        """Let the model draw the informed slice of an order; see `draw_informed`."""
-        from napari_gem3d.viewer.informed.ordering import draw_informed
+    def draw(self, request: Request) -> DrawnSlice:
+        """Draw the informed slice as the generation would; InputError as `open`."""
+        job = self._open_volume(request, self._labels(request))
+        _, row, column = job.prepared.case.box.spacing
+        return DrawnSlice(job.informed_picture, (row, column))
 
-        return draw_informed(self._bundle(order.model), order)
+    def _open_volume(self, request: Request, labels: LabelMap) -> CoreJob:
+        from napari_gem3d.sampling.generation import open_volume
+        from napari_gem3d.sampling.recipe import GENERATED
+
+        settings, how = _settings(request), self._model(request)
+        if request.informed is None:
+            drawn = settings.changed(position=request.position, informed_seed=request.informed_seed)
+            return open_volume(labels, GENERATED, request.body, **how, settings=drawn)
+        chosen = settings.changed(slice=request.informed_slice)
+        return open_volume(labels, request.informed, request.body, **how, settings=chosen)
+
+    def _labels(self, request: Request) -> LabelMap:
+        """The mask of a request on its own grid; it came from no file."""
+        table = self._bundle(request.model).plan.labels
+        return replace(restored_labels(request.mask.copy(), request.mask_origin, table), source=None)
+
+    def _kept(self, labels: LabelMap) -> LabelMap:
+        """A label map with the file that recipes name."""
+        return replace(labels, source=self._session.save_mask(labels))
+
+    def _model(self, request: Request) -> dict[str, Any]:
+        return {"model": request.model, "bundle": self._bundle(request.model)}
 
     def find_anatomy(self, model: str, scan: Volume, labels: LabelMap) -> Completed:
         """Complete a label map by the tissue that its scan shows, as an edit does; see `complete_anatomy`."""
@@ -276,37 +115,25 @@ class CoreEngine:
         whole = with_body(replace(labels, table=plan.labels), scan)
         return complete_anatomy(whole, plan.labels, "scan", scan, None, plan.channel)
 
-    def _edit_recipe(self, order: Order, labels: LabelMap, mask: Path, settings: dict[str, Any]) -> Recipe:
-        from napari_gem3d.sampling.recipe import make_edit_recipe
-        from napari_gem3d.sampling.settings import MARGIN_MM
-
-        before = order.before
-        if before is None:
-            nothing = labels.with_voxels(np.zeros_like(labels.voxels))
-            before = self._session.save_mask(nothing)
-        if not order.own_neighbours:
-            settings |= {"informed": order.informed, "slice": order.informed_slice}
-        return make_edit_recipe(order.body, before, mask, margin_mm=order.margin_mm or MARGIN_MM, **settings)
-
-    def measure(self, order: Order) -> None:
-        """Time a step of the order's model where it would run, unless that is known on this machine."""
+    def measure(self, request: Request) -> None:
+        """Time a step of the request's model where it would run, unless that is known on this machine."""
         from napari_gem3d.device import choose_device, choose_precision
         from napari_gem3d.sampling.forecast import measure_step
 
-        bundle, device = self._bundle(order.model), choose_device(order.device)
-        precision = choose_precision(order.precision, device)
+        bundle, device = self._bundle(request.model), choose_device(request.device)
+        precision = choose_precision(request.precision, device)
         key = self._speeds.key(bundle.sha256, str(device), precision)
         if self._speeds.find(key) is None:
             self._speeds.remember(key, measure_step(bundle, device, precision))
 
-    def foresee(self, order: Order, rows: range) -> Prospect:
-        """Say how long an order will take; see `prospect.foresee`."""
-        from napari_gem3d.viewer.prospect import foresee
+    def estimate(self, request: Request, rows: range) -> Estimate:
+        """Say how long a request will take; see `estimate.estimate`."""
+        from napari_gem3d.viewer.estimate import estimate
 
-        return foresee(self._bundle(order.model), order, rows, self._speeds)
+        return estimate(self._bundle(request.model), request, rows, self._speeds)
 
-    def run(self, job: Job, cancel: threading.Event, *, resume: bool, opening: float) -> Iterator[Part]:
-        """Run a job; one that is not interrupted tells how fast this machine is."""
+    def run(self, job: Job, cancel: threading.Event, *, resume: bool, opening: float) -> Iterator[Slices]:
+        """Run a job; one that is not interrupted shows how fast this machine is."""
         from napari_gem3d.device import choose_device
         from napari_gem3d.sampling.forecast import Speed, peak_memory, volume_memory
         from napari_gem3d.sampling.job import Job as CoreJob
@@ -323,7 +150,7 @@ class CoreEngine:
         self._speeds.remember(self._speeds.key(recipe.model.sha256, recipe.device, recipe.precision), speed)
 
     def notes(self, job: Job) -> Sequence[str]:
-        """Why some anatomy cannot be told from the scan."""
+        """Why the scan does not show some anatomy."""
         from napari_gem3d.sampling.job import Job as CoreJob
 
         assert isinstance(job, CoreJob), "`open` made it"
@@ -370,3 +197,9 @@ def _devices() -> tuple[str, ...]:
 
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     return ("auto", "cpu", *(name for name, is_there in there.items() if is_there))
+
+
+def _settings(request: Request) -> Settings:
+    """The settings that requests of both kinds have."""
+    names = ("steps", "seed", "anatomy", "mass_effect_mm", "device", "precision")
+    return Settings(**{name: getattr(request, name) for name in names})

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from napari.types import LayerDataTuple
 from psygnal import Signal
 
 from napari_gem3d.labels import LabelMap, LabelTable
+from napari_gem3d.viewer.context import Context
 from napari_gem3d.viewer.layers import label_map_of, labels_layer
 from napari_gem3d.viewer.patients import Misfit, find_misfits, id_of
-
-if TYPE_CHECKING:
-    from napari_gem3d.viewer.workbench import Workbench
 
 
 class Fitting:
@@ -21,28 +19,28 @@ class Fitting:
 
     Parameters
     ----------
-    workbench
-        Whose layers and patients these are.
+    show
+        Adds layers to the viewer.
 
     Attributes
     ----------
     misfits
-        The maps that belong to nobody although there are patients.
+        The maps that belong to no patient although there are some.
     changed
         Emitted when `misfits` has changed.
     """
 
     changed = Signal()
 
-    def __init__(self, workbench: Workbench) -> None:
-        self._workbench, self._panel = workbench, workbench.state
+    def __init__(self, context: Context, show: Callable[[Iterable[LayerDataTuple]], None]) -> None:
+        self._context, self._state, self._show = context, context.state, show
         self.misfits: tuple[Misfit, ...] = ()
         self._settled: set[int] = set()
-        for event in (self._panel.events.patients, self._panel.events.patient):
+        for event in (self._state.events.patients, self._state.events.patient):
             event.connect(self._find)
 
     def _find(self) -> None:
-        found = find_misfits(self._workbench.viewer.layers, self._panel.patients, self._panel.patient)
+        found = find_misfits(self._context.viewer.layers, self._state.patients, self._state.patient)
         misfits = tuple(misfit for misfit in found if id_of(misfit.layer) not in self._settled)
         before = [(id_of(misfit.layer), misfit.patient) for misfit in self.misfits]
         if [(id_of(misfit.layer), misfit.patient) for misfit in misfits] != before:
@@ -51,19 +49,19 @@ class Fitting:
 
     def resample(self, misfit: Misfit) -> None:
         """Bring a map to its patient's grid, nearest voxel by the position in the patient; the map itself stays."""
-        labels = label_map_of(misfit.layer, self._panel.table)
-        self._panel.say(f"Resampling {misfit.layer.name} …")
+        labels = label_map_of(misfit.layer, self._state.table)
+        self._state.say(f"Resampling {misfit.layer.name} …")
         work = partial(_resampled, labels, misfit)
-        self._workbench.files.submit(work, partial(self._show, misfit), self._panel.say_error)
+        self._context.files.submit(work, partial(self._show_resampled, misfit), self._state.say_error)
 
-    def _show(self, misfit: Misfit, made: tuple[LayerDataTuple, str]) -> None:
-        layer, told = made
+    def _show_resampled(self, misfit: Misfit, resampled: tuple[LayerDataTuple, str]) -> None:
+        layer, message = resampled
         self._settled.add(id_of(misfit.layer))
         misfit.layer.visible = False
-        self._workbench.show([layer])
-        self._panel.patient = misfit.patient
+        self._show([layer])
+        self._state.patient = misfit.patient
         self._find()
-        self._panel.say(told)
+        self._state.say(message)
 
 
 def _resampled(labels: LabelMap, misfit: Misfit) -> tuple[LayerDataTuple, str]:
@@ -73,5 +71,5 @@ def _resampled(labels: LabelMap, misfit: Misfit) -> tuple[LayerDataTuple, str]:
     before, after = labels.volumes_ml(), fitted.volumes_ml()
     names = {label.value: label.name for label in table}
     changes = [f"{names.get(v, v)} {before[v]:.4g} → {after.get(v, 0.0):.4g} ml" for v in sorted(before)]
-    told = f"{misfit.layer.name} is now on the grid of {misfit.patient.name}: {', '.join(changes) or 'it is empty'}."
-    return labels_layer(fitted, f"{misfit.layer.name} on {misfit.patient.name}"), told
+    message = f"{misfit.layer.name} is now on the grid of {misfit.patient.name}: {', '.join(changes) or 'it is empty'}."
+    return labels_layer(fitted, f"{misfit.layer.name} on {misfit.patient.name}"), message

@@ -47,6 +47,8 @@ class Origin:
         File or DICOM folder, None if the voxels exist in memory only.
     synthetic
         Whether the voxels were generated.
+    oriented
+        Whether it is known which way the axes run in the patient; else the grid's directions are assumed.
     body
         Label maps with a body label: voxels that carried any label when loaded, packed bits over the canonical array.
         Erasing a lesion leaves 0 where the body has to be again.
@@ -62,6 +64,7 @@ class Origin:
     modality: Modality = ""
     path: Path | None = None
     synthetic: bool = False
+    oriented: bool = True
     body: NDArray[np.uint8] | None = None
     body_value: int = 0
     tissues: tuple[int, ...] = ()
@@ -72,6 +75,20 @@ def origin_of(layer: Layer) -> Origin | None:
     """What `layer` remembers of its volume; None for layers that did not come through this plugin."""
     origin = layer.metadata.get(METADATA)
     return origin if isinstance(origin, Origin) else None
+
+
+def required_origin(layer: Layer) -> Origin:
+    """As `origin_of`, for scans, results and masks, which have one; ValueError for other layers."""
+    origin = origin_of(layer)
+    if origin is None:
+        raise ValueError(f"layer {layer.name} did not come through this plugin")
+    return origin
+
+
+def path_of_layer(layer: Layer) -> Path | None:
+    """The file that a layer was read from; None if it is in none."""
+    origin = origin_of(layer)
+    return None if origin is None else origin.path
 
 
 def lesion_in(voxels: NDArray[Any], origin: Origin | None) -> NDArray[np.bool_]:
@@ -85,6 +102,16 @@ def lesion_in(voxels: NDArray[Any], origin: Origin | None) -> NDArray[np.bool_]:
 def is_tool(layer: Layer) -> bool:
     """Whether `layer` is a tool of this plugin: no patient's, and not to be exported."""
     return bool(layer.metadata.get(TOOL))
+
+
+def is_volume(layer: Layer) -> bool:
+    """Whether a layer is an image of one volume in memory: no picture, colours, pyramid or dask array."""
+    return isinstance(layer, Image) and layer.ndim == 3 and not layer.rgb and isinstance(layer.data, np.ndarray)
+
+
+def mask_changes(mask: Labels) -> tuple[Any, ...]:
+    """Events of a mask whose voxels change."""
+    return mask.events.paint, mask.events.data, mask.events.labels_update
 
 
 def placement(grid: Grid) -> dict[str, Any]:
@@ -136,7 +163,7 @@ def labels_layer(labels: LabelMap, name: str) -> LayerDataTuple:
 
 def apply_table(layer: Labels, table: LabelTable) -> bool:
     """Give a labels layer the names and colours of `table`, if the table knows all its values; says whether it did."""
-    origin = _required_origin(layer)
+    origin = required_origin(layer)
     voxels = np.asarray(layer.data)
     present = np.flatnonzero(np.bincount(voxels.ravel()))
     if not set(present.tolist()) <= {0, *table.values}:
@@ -165,14 +192,14 @@ def _style(table: LabelTable) -> dict[str, Any]:
 
 def volume_of(layer: Image) -> Volume:
     """The scan shown by `layer`, back on its own grid (Z, Y, X), voxels bit-identical to the file's."""
-    origin = _required_origin(layer)
+    origin = required_origin(layer)
     canonical = Volume(np.asarray(layer.data), origin.grid.canonical().affine, origin.modality, origin.path)
     return resample(canonical, origin.grid, order=0)
 
 
 def label_map_of(layer: Labels, table: LabelTable | None = None) -> LabelMap:
     """The label map shown by `layer`, back on its own grid (Z, Y, X); see `restored_labels`."""
-    return restored_labels(np.array(layer.data), _required_origin(layer), table)
+    return restored_labels(np.array(layer.data), required_origin(layer), table)
 
 
 def restored_labels(voxels: NDArray[Any], origin: Origin, table: LabelTable | None = None) -> LabelMap:
@@ -192,10 +219,3 @@ def restored_labels(voxels: NDArray[Any], origin: Origin, table: LabelTable | No
         voxels[was_body & (voxels == 0)] = origin.body_value
     canonical = LabelMap(voxels, origin.grid.canonical().affine, origin.modality, table=table)
     return resample(canonical, origin.grid, order=0)
-
-
-def _required_origin(layer: Layer) -> Origin:
-    origin = origin_of(layer)
-    if origin is None:
-        raise ValueError(f"layer {layer.name} did not come through this plugin")
-    return origin

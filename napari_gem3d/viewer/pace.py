@@ -79,3 +79,43 @@ class Pace:
             rest_after(cost) if self._shortest is None else max(self._shortest, round(_REST_FACTOR * cost * 1000))
         )
         self._timer.start(shortest)
+
+
+class Rest:
+    """Calls a function when it has not been asked to for a while, or when it has been asked to for too long.
+
+    Parameters
+    ----------
+    act
+        What to call, on the GUI thread.
+    quiet_ms
+        How long nothing has to be asked before.
+    longest_ms
+        How long after the first `ask` it is called at the latest; None to wait however long.
+    """
+
+    def __init__(self, act: Callable[[], None], quiet_ms: int, longest_ms: int | None = None) -> None:
+        self._act = act
+        self._timers = [QTimer() for _ in ((quiet_ms,) if longest_ms is None else (quiet_ms, longest_ms))]
+        for timer, milliseconds in zip(self._timers, (quiet_ms, longest_ms), strict=False):
+            timer.setSingleShot(True)
+            timer.setInterval(milliseconds)
+            timer.timeout.connect(self._on_time)
+
+    def ask(self) -> None:
+        """Have the function called some time."""
+        quiet, *longest = self._timers
+        quiet.start()
+        for timer in longest:
+            if not timer.isActive():
+                timer.start()
+
+    def stop(self) -> None:
+        """Call it no more, unless it is asked again."""
+        for timer in self._timers:
+            if isalive(timer):  # the application may have ended
+                timer.stop()
+
+    def _on_time(self) -> None:
+        self.stop()
+        self._act()

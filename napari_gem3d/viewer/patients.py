@@ -13,7 +13,7 @@ from napari.layers import Image, Labels
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.grid import Grid
-from napari_gem3d.viewer.layers import lesion_in, origin_of
+from napari_gem3d.viewer.layers import lesion_in, origin_of, required_origin
 
 _OPPOSITE = str.maketrans("LPI", "RAS")
 _FLIPS = {"L": "left–right", "P": "front–back", "I": "up–down"}
@@ -45,9 +45,13 @@ class Patient:
     @property
     def grid(self) -> Grid:
         """Grid of the scan's file."""
+        return required_origin(self.image).grid
+
+    @property
+    def oriented(self) -> bool:
+        """Whether it is known which way the scan's axes run."""
         origin = origin_of(self.image)
-        assert origin is not None, "patients are only made of layers that have one"
-        return origin.grid
+        return origin is None or origin.oriented
 
     @property
     def num_slices(self) -> int:
@@ -68,12 +72,29 @@ class Patient:
         lesion = self.lesion_slice()
         return self.num_slices // 2 if lesion is None else lesion
 
+    def middle(self) -> tuple[float, float, float]:
+        """A voxel of the lesion in its middle slice, else the middle of the scan; world mm, (z, y, x)."""
+        layer, index = (
+            self.image,
+            np.array([self.middle_slice(), *(length // 2 for length in self.image.data.shape[1:])]),
+        )
+        if self.mask is not None and self.lesion_slice() is not None:
+            lesion = np.argwhere(lesion_in(np.asarray(self.mask.data[index[0]]), origin_of(self.mask)))
+            if len(lesion):  # else two lesions, one above and one below
+                # Of a lesion that is bent around its own centre, the voxel nearest to it.
+                nearest = lesion[np.argmin(((lesion - lesion.mean(axis=0)) ** 2).sum(axis=1))]
+                layer, index = self.mask, np.array([index[0], *nearest])
+        z, y, x = (float(v) for v in np.array(layer.translate) + index * np.array(layer.scale))
+        return z, y, x
+
     def describe(self) -> str:
         """One line: axes, voxel size and voxels of the file, and what was reordered for display."""
         grid = self.grid
         z, y, x = grid.spacing
         depth, height, width = grid.shape
         size = f"{x:.4g} × {y:.4g} × {z:.4g} mm, {width} × {height} × {depth} voxels"
+        if not self.oriented:
+            return f"axes of unknown direction, {size}"
         if grid.is_canonical:
             return f"RAS axes, {size}; shown as stored"
         return f"{grid.orientation} axes, {size}; shown {_changes(grid)}, not resampled"
@@ -141,7 +162,7 @@ def find_misfits(layers: Iterable[Any], patients: Sequence[Patient], current: Pa
             continue
         overlapped = [patient for patient in patients if patient.grid.overlaps(origin.grid)]
         likely = overlapped or list(patients)
-        alike = max(likely, key=lambda patient: _likeness(layer.name, patient.name))
+        alike = max(likely, key=lambda patient: _similarity(layer.name, patient.name))
         meant = current if current is not None and current in likely else alike
         misfits.append(Misfit(layer, meant, tuple(origin.grid.differences(meant.grid)), bool(overlapped)))
     return misfits
@@ -172,17 +193,15 @@ def _is_scan(layer: Image) -> bool:
 
 
 def _owner(layer: Labels, patients: list[Patient]) -> Patient | None:
-    origin = origin_of(layer)
-    assert origin is not None
-    grid = origin.grid
+    grid = required_origin(layer).grid
     candidates = [patient for patient in patients if not grid.differences(patient.grid)]
     if not candidates:
         return None
-    return max(candidates, key=lambda patient: (_likeness(layer.name, patient.name), -len(patient.masks)))
+    return max(candidates, key=lambda patient: (_similarity(layer.name, patient.name), -len(patient.masks)))
 
 
-def _likeness(a: str, b: str) -> int:
-    """Length of what two names have in common at their beginning, if that tells anything."""
+def _similarity(a: str, b: str) -> int:
+    """Length of what two names have in common at their beginning, if they begin alike; else 0."""
     match = SequenceMatcher(None, a, b, autojunk=False).find_longest_match()
     return match.size if match.a == match.b == 0 else 0
 

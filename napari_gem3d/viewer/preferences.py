@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari.settings import get_plugin_settings
 from psygnal import Signal
 
 from napari_gem3d.viewer import pace
+from napari_gem3d.viewer.context import Context
+from napari_gem3d.viewer.core import LoadedModel
 from napari_gem3d.viewer.session import KEPT_DAYS
-
-if TYPE_CHECKING:
-    from napari_gem3d.viewer.workbench import Workbench
 
 _PLUGIN = "napari-gem3d"
 
@@ -19,28 +18,24 @@ _PLUGIN = "napari-gem3d"
 class Preferences:
     """Puts what the user prefers into the panel's state; the manifest's `configurations` say what there is.
 
-    Parameters
-    ----------
-    workbench
-        Whose state and choices follow the page. What is changed in the panel stays the panel's: the page has the
-        defaults.
+    What is changed in the panel stays the panel's: the page has the defaults.
     """
 
     changed = Signal(str)
 
-    def __init__(self, workbench: Workbench) -> None:
-        self._state, self._choices = workbench.state, workbench.generation.choices
-        self._planes = workbench.planes.state
+    def __init__(self, context: Context) -> None:
+        self._state, self._planes = context.state, context.planes.state
         self._settings = _settings()
         self._device_taken = False
         if self._settings is None:
             return
         self._state.model = self.model
         self._state.follow = self._settings.generating.follow
-        self._choices.precision = self._settings.generating.precision
+        self._state.precision = self._settings.generating.precision
         self._planes.layout = "three" if self._settings.panel.three_planes else "one"
         pace.set_refreshes(self._settings.generating.refreshes)
         self._settings.events.changed.connect(self._on_changed)
+        self._state.events.loaded.connect(self._on_loaded)
 
     def close(self) -> None:
         """Follow the page no more."""
@@ -79,7 +74,7 @@ class Preferences:
             case "generating.follow":
                 self._state.follow = generating.follow
             case "generating.precision":
-                self._choices.precision = generating.precision
+                self._state.precision = generating.precision
             case "generating.device":
                 self._take_device()
             case "generating.refreshes":
@@ -88,17 +83,17 @@ class Preferences:
                 self._planes.layout = "three" if self._settings.panel.three_planes else "one"
         self.changed.emit(event.key)
 
-    def on_model(self) -> None:
-        """A model was loaded, and with it PyTorch: now it is known which devices there are."""
-        if self._settings is not None and not self._device_taken:
+    def _on_loaded(self, model: LoadedModel | None) -> None:
+        """With the first model PyTorch was loaded: now it is known which devices there are."""
+        if model is not None and not self._device_taken:
             self._device_taken = True
             self._take_device()
 
     def _take_device(self) -> None:
         """Choose the preferred device; "auto" where this machine has none of that kind."""
         wanted = self._settings.generating.device
-        self._choices.device = wanted if wanted in self._choices.devices else "auto"
-        if self._choices.device != wanted:
+        self._state.device = wanted if wanted in self._state.devices else "auto"
+        if self._state.device != wanted:
             self._state.say(f"This machine has no device {wanted}, which the Preferences ask for; auto is taken.")
 
 

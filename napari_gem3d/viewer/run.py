@@ -1,4 +1,4 @@
-"""A run: one generation that was ordered in the panel, and what has become of it."""
+"""A run: one generation that was requested in the panel, and what has become of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from napari.layers import Image
 
+from napari_gem3d.viewer.core import Job, Mode, Request
 from napari_gem3d.viewer.curve import Curves
-from napari_gem3d.viewer.engine import Job, Mode, Order
 from napari_gem3d.viewer.patients import Patient
 
 Status = Literal["waiting", "running", "cancelling", "cancelled", "partial", "finished", "failed"]
@@ -27,7 +27,7 @@ class Run:
     donor
         Whose slice informs it; the result has the intensities of this scan (of the patient's, for an edit). None if
         the model draws the slice.
-    order
+    request
         What to generate; None for a result of an earlier session.
     mode
         "volume": a whole volume; "edit": the patient's scan, changed where the mask is.
@@ -51,7 +51,7 @@ class Run:
     name: str
     patient: Patient
     donor: Patient | None
-    order: Order | None
+    request: Request | None
     mode: Mode = "volume"
     status: Status = "waiting"
     layer: Image | None = None

@@ -1,4 +1,4 @@
-"""A run at work: from the order to a layer of its own, while the window stays alive."""
+"""A run at work: from the request to a layer of its own, while the window stays alive."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
@@ -15,16 +15,14 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
 from napari_gem3d.anatomy.notes import untold
+from napari_gem3d.viewer.context import Context
+from napari_gem3d.viewer.core import Job, Slices
 from napari_gem3d.viewer.curve import Curves, SliceChange
-from napari_gem3d.viewer.engine import Job, Part
 from napari_gem3d.viewer.layers import METADATA, Origin, placement
 from napari_gem3d.viewer.patients import id_of
 from napari_gem3d.viewer.run import Run, Status
 from napari_gem3d.viewer.stream import SliceStream
 from napari_gem3d.volume import Volume, resample
-
-if TYPE_CHECKING:
-    from napari_gem3d.viewer.workbench import Workbench
 
 Outcome = tuple[Job, Volume, NDArray[np.generic]]
 
@@ -34,8 +32,6 @@ class RunAtWork:
 
     Parameters
     ----------
-    workbench
-        Whose viewer, state, worker and engine serve.
     run
         What to carry out; kept up to date.
     changed
@@ -50,11 +46,11 @@ class RunAtWork:
     """
 
     def __init__(
-        self, workbench: Workbench, run: Run, changed: Callable[[], None], ended: Callable[[RunAtWork], None]
+        self, context: Context, run: Run, changed: Callable[[], None], ended: Callable[[RunAtWork], None]
     ) -> None:
         self.run = run
-        self._viewer, self._state, self._engine = workbench.viewer, workbench.state, workbench.engine
-        self._worker, self._choices = workbench.worker, workbench.generation.choices
+        self._viewer, self._state = context.viewer, context.state
+        self._engine, self._worker = context.engine, context.worker
         self._changed, self._ended = changed, ended
         self._mask: Labels | None = run.patient.mask
         self._resuming = run.job is not None
@@ -62,7 +58,7 @@ class RunAtWork:
         self._cancel = threading.Event()
         self._stream: SliceStream | None = None
         self._over = False
-        self._untold = ""
+        self._notes = ""
         self._viewer.layers.events.removed.connect(self._on_removed)
 
     def start(self) -> None:
@@ -107,8 +103,8 @@ class RunAtWork:
         begun = time.perf_counter()
         job = run.job if self._resuming else None
         if job is None:
-            assert run.order is not None, "runs without an order are finished"
-            job = self._engine.open(run.order)
+            assert run.request is not None, "runs without a request are finished"
+            job = self._engine.open(run.request)
         if self._cancel.is_set() and not self._resuming:
             return None
         self._worker.call(partial(self._begin, job, job.voxels.copy()))
@@ -127,14 +123,12 @@ class RunAtWork:
             self._worker.call(partial(self._receive, part, change.curves(), new))
             new = True
 
-    # --- on the GUI thread -------------------------------------------------------------------------------------
-
     def _begin(self, job: Job, voxels: NDArray[np.float32]) -> None:
         if self._over:
             return
         run = self.run
         run.job, run.recipe = job, job.recipe
-        self._untold = untold(self._engine.notes(job))
+        self._notes = untold(self._engine.notes(job))
         if run.layer is None or run.layer not in self._viewer.layers:
             run.layer = self._add_layer(job, voxels)
         else:
@@ -144,7 +138,7 @@ class RunAtWork:
         self._stream = SliceStream(self._viewer, self._state, run.layer, voxels, self._show_curves)
         if not self._cancel.is_set():
             verb = "Continuing" if self._resuming else "Generating"
-            self._state.say(f"{verb} with seed {job.recipe.seed} … {self._untold}".rstrip())
+            self._state.say(f"{verb} with seed {job.recipe.seed} … {self._notes}".rstrip())
         self._changed()
         # In turns of the event loop of their own: a new layer in three canvases takes long enough.
         QTimer.singleShot(0, self._hide_scan)
@@ -182,7 +176,7 @@ class RunAtWork:
         if self.run.layer is not None and self.run.layer in layers:
             layers.selection.active = self.run.layer
 
-    def _receive(self, part: Part, curves: Curves, new: bool) -> None:
+    def _receive(self, part: Slices, curves: Curves, new: bool) -> None:
         if self._over or self._stream is None:
             return
         self.run.curves = curves
@@ -192,7 +186,7 @@ class RunAtWork:
             self._state.say(part.message)
 
     def _show_curves(self) -> None:
-        self._choices.curves = self.run.curves
+        self._state.curves = self.run.curves
 
     def _finish(self, outcome: Outcome | None) -> None:
         if self._over or outcome is None:
@@ -209,7 +203,7 @@ class RunAtWork:
         seed = f"seed {job.recipe.seed}"
         if job.finished:
             self.run.job = None  # holds whole volumes, and there is nothing to go on with
-            self._end("finished", 1.0, f"Finished in {self.run.seconds:.0f} s ({seed}). {self._untold}".rstrip())
+            self._end("finished", 1.0, f"Finished in {self.run.seconds:.0f} s ({seed}). {self._notes}".rstrip())
         else:
             self._call_partial()
             words = f"Cancelled; the finished slices are kept ({seed}). Continue goes on where it was."
@@ -224,7 +218,7 @@ class RunAtWork:
             stream.look_at(stream.start)
         layer.metadata["recipe"] = job.recipe.model_dump(mode="json")
         self._put(layer, shown, Origin(result.grid, result.modality, synthetic=True))
-        if self.run.donor is None:  # nobody's intensities
+        if self.run.donor is None:  # intensities of no scan
             layer.reset_contrast_limits()
 
     @staticmethod

@@ -1,6 +1,8 @@
-"""Sample data of the plugin: patients that are nobody's, for people without scans."""
+"""Sample data of the plugin: made-up patients, for people without scans."""
 
 from __future__ import annotations
+
+from functools import partial
 
 from napari.types import LayerDataTuple
 
@@ -12,26 +14,6 @@ SAMPLES = {name: f"{sample.title} ({sample.about})" for name, sample in sample_p
 DEMO = tuple(SAMPLES)[:2]
 
 
-def patient_a() -> list[LayerDataTuple]:
-    """Layers of the first sample patient: image and labels."""
-    return sample_layers("patient-a")
-
-
-def patient_b() -> list[LayerDataTuple]:
-    """Layers of the second sample patient."""
-    return sample_layers("patient-b")
-
-
-def patient_c() -> list[LayerDataTuple]:
-    """Layers of the third sample patient."""
-    return sample_layers("patient-c")
-
-
-def patient_d() -> list[LayerDataTuple]:
-    """Layers of the fourth sample patient."""
-    return sample_layers("patient-d")
-
-
 def sample_layers(name: str) -> list[LayerDataTuple]:
     """Image and labels of a sample patient, by its key in `SAMPLES`.
 
@@ -40,3 +22,7 @@ def sample_layers(name: str) -> list[LayerDataTuple]:
     sample = sample_patients()[name]
     scan, labels = sample.read()
     return [image_layer(scan, sample.title), labels_layer(labels, f"{sample.title} labels")]
+
+
+# What the manifest names.
+patient_a, patient_b, patient_c, patient_d = (partial(sample_layers, f"patient-{letter}") for letter in "abcd")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 
-from napari_gem3d.viewer.engine import Part
+from napari_gem3d.viewer.core import Slices
 from napari_gem3d.viewer.pace import rest_after
 from napari_gem3d.viewer.state import PanelState
 
@@ -66,7 +66,7 @@ class SliceStream:
         """Time since the beginning."""
         return time.monotonic() - self._begun
 
-    def write(self, part: Part, *, new: bool = True) -> None:
+    def write(self, part: Slices, *, new: bool = True) -> None:
         """Take slices in, to be shown at the next refresh; the view walks through those that are `new`."""
         self._progress = part.progress
         indices = list(part.indices)

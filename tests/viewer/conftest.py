@@ -18,8 +18,7 @@ from napari_gem3d.grid import Grid
 from napari_gem3d.io import write_volume
 from napari_gem3d.labels import Label, LabelMap, LabelTable
 from napari_gem3d.viewer import pace
-from napari_gem3d.viewer.engine import LoadedModel, Order, Prospect
-from napari_gem3d.viewer.informed.state import DrawnSlice
+from napari_gem3d.viewer.core import DrawnSlice, Estimate, LoadedModel, Request
 from napari_gem3d.viewer.panel import GemPanel
 from napari_gem3d.viewer.session import Session
 from napari_gem3d.volume import Volume, resample
@@ -67,16 +66,16 @@ class FakeJob:
 
     chunk = 4
 
-    def __init__(self, order: Order, permits: threading.Semaphore) -> None:
+    def __init__(self, request: Request, permits: threading.Semaphore) -> None:
         from napari_gem3d.io import read_volume
 
-        self.recipe = FakeRecipe(order.seed)
-        self._scan = read_volume(order.body)
+        self.recipe = FakeRecipe(request.seed)
+        self._scan = read_volume(request.body)
         self.grid: Grid = self._scan.grid.canonical()
         self._source = resample(self._scan, self.grid, order=0).voxels + 100.0
         self._voxels = np.zeros(self.grid.shape, np.float32)
         self._permits = permits
-        self._start = order.informed_slice
+        self._start = request.informed_slice
         self.total, self._done = self.grid.shape[0], 0
 
     @property
@@ -85,16 +84,16 @@ class FakeJob:
 
     def run(self, cancel: threading.Event | None = None, *, resume: bool = False) -> Iterator[FakePart]:
         total = self.total
-        order = [*range(self._start, total), *range(self._start)]
+        slices = [*range(self._start, total), *range(self._start)]
         self._done = self._done if resume else 0
-        there = order[: self._done]
+        there = slices[: self._done]
         yield FakePart(there, self._voxels[there], self._done / total)
         for first in range(self._done, total, self.chunk):
             while not self._permits.acquire(timeout=0.01):
                 if cancel is not None and cancel.is_set():
                     return
             yield FakePart([], self._voxels[:0], first / total)
-            indices = order[first : first + self.chunk]
+            indices = slices[first : first + self.chunk]
             self._voxels[indices] = self._source[indices]
             self._done = first + len(indices)
             yield FakePart(indices, self._source[indices].astype(np.float32), (first + len(indices)) / total)
@@ -117,15 +116,15 @@ class FakeEngine:
 
     permits: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     problem: Exception | None = None
-    orders: list[Order] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
     table: LabelTable = TABLE
     tissue: dict[int, tuple[slice, slice, slice]] = field(default_factory=dict)
     untold: tuple[str, ...] = ()
     draws: bool = False
-    drawn: list[Order] = field(default_factory=list)
-    prospect: Prospect = field(default_factory=Prospect)
-    foreseen: list[tuple[Order, range]] = field(default_factory=list)
+    drawn: list[Request] = field(default_factory=list)
+    known: Estimate = field(default_factory=Estimate)
+    estimated: list[tuple[Request, range]] = field(default_factory=list)
 
     def load(self, model: str) -> LoadedModel:
         self.threads.add(threading.get_ident())
@@ -133,20 +132,20 @@ class FakeEngine:
             raise InputError("There is no model 'missing'.")
         return LoadedModel(self.table, 7, draws=self.draws)
 
-    def open(self, order: Order) -> FakeJob:
+    def open(self, request: Request) -> FakeJob:
         self.threads.add(threading.get_ident())
-        self.orders.append(order)
+        self.requests.append(request)
         if self.problem is not None:
             raise self.problem
-        return FakeJob(order, self.permits)
+        return FakeJob(request, self.permits)
 
     def run(self, job: FakeJob, cancel: threading.Event, *, resume: bool, opening: float) -> Iterator[FakePart]:
         return job.run(cancel, resume=resume)
 
-    def draw(self, order: Order) -> DrawnSlice:
-        self.drawn.append(order)
+    def draw(self, request: Request) -> DrawnSlice:
+        self.drawn.append(request)
         ramp = np.linspace(0, 100, 64 * 48).reshape(64, 48)
-        return DrawnSlice(ramp * (1 + (order.informed_seed or 0)), (1.0, 1.0))
+        return DrawnSlice(ramp * (1 + (request.informed_seed or 0)), (1.0, 1.0))
 
     def find_anatomy(self, model: str, scan: Volume, labels: LabelMap) -> Completed:
         """The boxes of `tissue`, where neither the scan is empty nor the map has a lesion."""
@@ -162,12 +161,12 @@ class FakeEngine:
     def notes(self, job: FakeJob) -> Sequence[str]:
         return self.untold
 
-    def measure(self, order: Order) -> None:
+    def measure(self, request: Request) -> None:
         pass
 
-    def foresee(self, order: Order, rows: range) -> Prospect:
-        self.foreseen.append((order, rows))
-        return self.prospect
+    def estimate(self, request: Request, rows: range) -> Estimate:
+        self.estimated.append((request, rows))
+        return self.known
 
     def save(self, volume: Volume, recipe: Any, path: Path) -> None:
         write_volume(volume, path)

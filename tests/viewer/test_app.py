@@ -14,7 +14,7 @@ from napari_gem3d.viewer.reader import prefer_reader
 def window(make_napari_viewer, monkeypatch):
     """Make the app's viewer one that the tests clean up."""
     monkeypatch.setattr(app.napari, "Viewer", lambda title: make_napari_viewer(title=title))
-    monkeypatch.setattr("napari_gem3d.viewer.workbench.Workbench.load_model", lambda self: None)
+    monkeypatch.setattr("napari_gem3d.viewer.models.manager.Models.load", lambda self: None)
 
 
 def test_files_are_opened_and_the_first_scan_is_chosen(window, make_scan) -> None:

@@ -23,7 +23,7 @@ TABLE = LabelTable((Label(1, "edema", "#112233"), Label(4, "brain", "#999999", m
 
 def all_orientations() -> list[str]:
     axes = [("R", "L"), ("A", "P"), ("S", "I")]
-    return ["".join(letters) for order in permutations(axes) for letters in product(*order)]
+    return ["".join(letters) for request in permutations(axes) for letters in product(*request)]
 
 
 def oriented_affine(orientation: str, spacing: tuple[float, float, float]) -> np.ndarray:

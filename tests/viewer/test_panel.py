@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_gem3d.viewer.informed.pictures import axial_picture
+from napari_gem3d.viewer.informed.thumbnails import axial_picture
 
 
 def test_an_empty_panel_says_what_to_do(panel) -> None:
@@ -11,7 +11,7 @@ def test_an_empty_panel_says_what_to_do(panel) -> None:
     assert state.patients == () and state.patient is None
     assert "No scan is open" in panel.patients.about.text()
     assert not panel.mask.new.isEnabled()
-    panel.workbench.generate()
+    panel.workbench.generation.generate()
     assert state.failed and "open a scan" in state.message
     assert panel.generate.message.text() == state.message
     assert state.activity == "idle"
@@ -42,7 +42,7 @@ def test_opening_a_scan_makes_it_the_patient(panel, open_scan) -> None:
     assert panel.patients.about.text().startswith("LPS axes, 1.2 × 1 × 4 mm, 40 × 48 × 20 voxels; shown flipped")
     assert panel.workbench.planes.letters.letters == {"top": "A", "bottom": "P", "left": "R", "right": "L"}
     # the view is at the lesion's middle
-    assert panel.workbench.current_slice(state.patient) == 8
+    assert panel.workbench.planes.slice_of(state.patient.image) == 8
 
 
 def test_the_chosen_patient_is_the_visible_one(panel, open_scan) -> None:
@@ -58,11 +58,11 @@ def test_the_chosen_patient_is_the_visible_one(panel, open_scan) -> None:
 
 def test_files_open_in_the_background(panel, make_scan, qtbot) -> None:
     scan = make_scan()
-    panel.workbench.open_files([scan.image, scan.labels])
+    panel.workbench.patients.open_files([scan.image, scan.labels])
     assert panel.workbench.state.message.startswith("Reading anna_0000")
     qtbot.waitUntil(lambda: panel.workbench.state.mask is not None)
     assert panel.workbench.state.message == ""
-    panel.workbench.open_files([scan.image.with_name("nothing.nii.gz")])
+    panel.workbench.patients.open_files([scan.image.with_name("nothing.nii.gz")])
     qtbot.waitUntil(lambda: panel.workbench.state.failed)
     assert "nothing.nii.gz" in panel.workbench.state.message
 
@@ -176,7 +176,7 @@ def test_the_slice_follows_slider_and_view(panel, open_scan) -> None:
     workbench, state = panel.workbench, panel.workbench.state
     panel.informed.slice.setValue(3)
     assert state.donor_slice == 3
-    workbench.show_slice(state.patient, 12)
+    workbench.planes.show_slice(state.patient.image, 12)
     panel.informed.match.click()
     assert state.donor_slice == 12
     assert panel.informed.slice.value() == 12

@@ -34,7 +34,7 @@ def test_a_panel_opens_as_the_preferences_say(open_panel, preferences):
     page.save()
     assert preferences.is_file()
     panel = open_panel()
-    state, choices = panel.workbench.state, panel.workbench.generation.choices
+    state, choices = panel.workbench.state, panel.workbench.state
     assert (state.follow, choices.precision, choices.device, state.model) == (False, "bfloat16", "cpu", "other")
     assert panel.workbench.planes.state.layout == "one"
     assert not panel.generate.settings.follow.isChecked() and not panel.view_bar.three.isChecked()
@@ -42,7 +42,7 @@ def test_a_panel_opens_as_the_preferences_say(open_panel, preferences):
 
 def test_a_change_on_the_page_acts_at_once_and_leaves_the_rest_alone(open_panel):
     panel, page = open_panel(), get_plugin_settings("napari-gem3d")
-    state, choices = panel.workbench.state, panel.workbench.generation.choices
+    state, choices = panel.workbench.state, panel.workbench.state
     choices.precision = "float16"  # chosen in the panel
     page.generating.follow = False
     assert not state.follow and choices.precision == "float16"
@@ -60,7 +60,7 @@ def test_a_change_on_the_page_acts_at_once_and_leaves_the_rest_alone(open_panel)
 def test_a_device_that_is_not_there_is_said_and_not_taken(open_panel):
     get_plugin_settings("napari-gem3d").generating.device = "mps"
     panel = open_panel()
-    assert panel.workbench.generation.choices.device == "auto"
+    assert panel.workbench.state.device == "auto"
     assert "no device mps" in panel.workbench.state.message
 
 
@@ -90,6 +90,6 @@ def test_the_hint_goes_with_the_first_scan_and_is_remembered_as_dismissed(open_p
     assert open_panel().hint.isHidden()
     get_plugin_settings("napari-gem3d").panel.hint = True
     assert not panel.hint.isHidden()
-    panel.workbench.open_files([make_scan().image])
+    panel.workbench.patients.open_files([make_scan().image])
     qtbot.waitUntil(lambda: bool(panel.workbench.state.patients))
     assert panel.hint.isHidden()

@@ -158,11 +158,11 @@ def test_dropping_the_files_of_a_series_opens_it_once(make_napari_viewer_proxy, 
 
 
 def test_a_series_can_be_opened_again_later_and_listed_by_its_files(series, monkeypatch) -> None:
-    from napari_gem3d.viewer.series import OpenedSeries
+    from napari_gem3d.viewer.reader import OpenedSeries
 
     assert len(read_layers([str(file) for file in series])) == 1
     now = [0.0]
-    monkeypatch.setattr("napari_gem3d.viewer.series.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("napari_gem3d.viewer.reader.time.monotonic", lambda: now[0])
     opened = OpenedSeries()
     assert opened.without_repeats(series[:2]) == series[:1]
     now[0] += 4

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from napari.layers import Labels
@@ -15,14 +16,12 @@ from napari_gem3d.anatomy.notes import untold
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import read_label_map
 from napari_gem3d.labels import LabelMap, LabelTable
-from napari_gem3d.viewer.body.state import BodyState
-from napari_gem3d.viewer.layers import METADATA, Origin, origin_of, restored_labels, volume_of
+from napari_gem3d.viewer.body.controller import Bodies
+from napari_gem3d.viewer.context import Context
+from napari_gem3d.viewer.layers import METADATA, Origin, required_origin, restored_labels, volume_of
+from napari_gem3d.viewer.masks import Masks, mask_before
 from napari_gem3d.viewer.patients import Patient
-from napari_gem3d.viewer.worker import Worker
 from napari_gem3d.volume import resample
-
-if TYPE_CHECKING:
-    from napari_gem3d.viewer.workbench import Workbench
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,50 +57,40 @@ class ScanAnatomy:
 
     Parameters
     ----------
-    workbench
-        Whose patient and mask it is, and whose session keeps the label map of the scan as it is.
-    state
-        Tells what is going on.
-    worker
-        Finds it.
+    bodies
+        Knows the body as it was corrected; its state says what is going on, its worker finds the tissue.
+    masks
+        Makes a mask where there is none.
+    write
+        Changes voxels of a mask, as one undo step.
     """
 
-    def __init__(self, workbench: Workbench, state: BodyState, worker: Worker) -> None:
-        self._workbench, self._state, self._worker = workbench, state, worker
-
-    @property
-    def obstacle(self) -> str:
-        """Why no anatomy can be shown with the model that is chosen; empty if it can, or while none is loaded."""
-        table = self._workbench.state.table
-        if table is None or (table.tissues and table.body is not None):
-            return ""
-        return f"The model {self._workbench.state.model} knows no labels of anatomy."
+    def __init__(self, context: Context, bodies: Bodies, masks: Masks, write: Callable[..., None]) -> None:
+        self._context, self._panel = context, context.state
+        self._bodies, self._state, self._masks, self._write_voxels = bodies, bodies.state, masks, write
 
     def show(self) -> None:
         """Write the tissue that the scan shows into its mask, where that has no label or says body.
 
         Tissue that the mask holds already is left alone. Where there is no mask one is made.
         """
-        workbench, panel = self._workbench, self._workbench.state
+        panel = self._panel
         patient, table = panel.patient, panel.table
         if patient is None or table is None or self._state.finding:
             return
-        if self.obstacle:
-            panel.say_error(InputError(f"{self.obstacle.removesuffix('.')}; choose one that does."))
+        if panel.no_anatomy:
+            panel.say_error(InputError(f"{panel.no_anatomy.removesuffix('.')}; choose one that does."))
             return
         if panel.mask is None:
-            workbench.new_mask()
+            self._masks.new()
         mask = panel.mask
-        origin = origin_of(mask)
-        assert origin is not None, "masks are only made of layers that have one"
-        inside = workbench.body.of(patient) if workbench.body.is_corrected(patient) else None
-        before = workbench.generation.mask_before(patient)
+        origin = required_origin(mask)
+        inside = self._bodies.of(patient) if self._bodies.is_corrected(patient) else None
+        before = mask_before(patient, table, self._context.session.root)
         sought = _Sought(patient, mask, np.array(mask.data), origin, table, panel.model, before, inside)
         self._state.finding = True
         panel.say(f"Finding the anatomy of {patient.name} …")
-        self._worker.submit(partial(self._find, sought), self._write, self._fail)
-
-    # --- in the worker's thread --------------------------------------------------------------------------------
+        self._bodies.worker.submit(partial(self._find, sought), self._write, self._fail)
 
     def _find(self, sought: _Sought) -> _Found:
         labels = restored_labels(sought.voxels.copy(), sought.origin, sought.table)
@@ -112,7 +101,7 @@ class ScanAnatomy:
         # As an edit of this scan finds it: the lesions are those that the scan shows. Else the two would differ in
         # voxels all over the brain, and the edit would draw them.
         given = labels if sought.before is None else read_label_map(sought.before, sought.table).aligned_to(scan.grid)
-        completed = self._workbench.engine.find_anatomy(sought.model, scan, given)
+        completed = self._context.engine.find_anatomy(sought.model, scan, given)
         shown = resample(completed.labels, scan.grid.canonical(), order=0).voxels
         inside = np.isin(shown, wanted)
         if sought.inside is not None:
@@ -134,26 +123,23 @@ class ScanAnatomy:
         free = _free(voxels, sought.table) & (tissue > 0)
         voxels[free] = tissue[free]
         labels = resample(LabelMap(voxels, was.affine, table=sought.table), given.grid, order=0)
-        return self._workbench.session.save_mask(labels)
-
-    # --- on the GUI thread -------------------------------------------------------------------------------------
+        return self._context.session.save_mask(labels)
 
     def _write(self, found: _Found) -> None:
         self._state.finding = False
-        workbench, sought, mask = self._workbench, found.sought, found.sought.mask
-        if mask not in workbench.viewer.layers or sought.voxels.shape != mask.data.shape:
-            workbench.state.say("")
+        sought, mask = found.sought, found.sought.mask
+        if mask not in self._context.viewer.layers or sought.voxels.shape != mask.data.shape:
+            self._panel.say("")
             return
-        origin = origin_of(mask)
-        assert origin is not None, "it had one"
+        origin = required_origin(mask)
         # Painting has gone on meanwhile.
         still = mask.data[found.indices] == sought.voxels[found.indices]
         indices, values = tuple(axis[still] for axis in found.indices), found.values[still]
         if not values.size:
-            workbench.state.say(untold(found.notes) or "The scan shows no tissue where the mask says body.")
+            self._panel.say(untold(found.notes) or "The scan shows no tissue where the mask says body.")
             return
         mask.metadata[METADATA] = replace(origin, before=found.before)
-        workbench.lesions.history.write(mask, indices, values)
+        self._write_voxels(mask, indices, values)
         mask.visible = True
         millilitres = float(np.prod(mask.scale)) / 1000
         volumes = [
@@ -161,12 +147,12 @@ class ScanAnatomy:
             for label in sought.table.tissues
             if (values == label.value).any()
         ]
-        told = f"The mask of {sought.patient.name} now holds {', '.join(volumes)}; Undo takes it back."
-        workbench.state.say(f"{told} {untold(found.notes)}".rstrip())
+        message = f"The mask of {sought.patient.name} now holds {', '.join(volumes)}; Undo takes it back."
+        self._panel.say(f"{message} {untold(found.notes)}".rstrip())
 
     def _fail(self, error: BaseException) -> None:
         self._state.finding = False
-        self._workbench.state.say_error(error)
+        self._panel.say_error(error)
 
 
 def _free(voxels: NDArray[Any], table: LabelTable) -> NDArray[np.bool_]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from napari.layers import Labels
+from napari.types import LayerDataTuple
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 from psygnal import Signal
@@ -15,16 +17,12 @@ from psygnal import Signal
 from napari_gem3d.brain import Head, look_at_head
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
-from napari_gem3d.viewer.body.anatomy import ScanAnatomy
-from napari_gem3d.viewer.body.extraction import BrainExtraction
-from napari_gem3d.viewer.body.state import BodyState
+from napari_gem3d.viewer.body.extraction import BodyState, BrainExtraction
+from napari_gem3d.viewer.context import Context
 from napari_gem3d.viewer.layers import TOOL, Origin, origin_of, placement, volume_of
 from napari_gem3d.viewer.patients import Patient, id_of
 from napari_gem3d.viewer.worker import Worker
 from napari_gem3d.volume import resample
-
-if TYPE_CHECKING:
-    from napari_gem3d.viewer.workbench import Workbench
 
 _COLOUR = "#4dd0e1"
 _FILLED = 0.35
@@ -49,13 +47,13 @@ class Bodies:
     """Looks at every scan that is opened, in a thread of its own.
 
     The body of a generation is that of the mask, if the mask has its label, else the scan's foreground; unless it was
-    corrected here. Then the corrected one goes into the label map that is ordered, for whole volumes; an edit leaves
+    corrected here. Then the corrected one goes into the label map of the request, for whole volumes; an edit leaves
     the scan's body alone.
 
     Parameters
     ----------
-    workbench
-        Whose patients these are.
+    show
+        Adds layers to the viewer: a brain that was extracted.
 
     Attributes
     ----------
@@ -63,20 +61,17 @@ class Bodies:
         What is shown and going on.
     extraction
         Takes brains out of heads.
-    anatomy
-        Writes the tissue that a scan shows into its mask.
     changed
         Emitted with a patient of whose head or body something new is known.
     """
 
     changed = Signal(object)
 
-    def __init__(self, workbench: Workbench) -> None:
-        self._workbench, self._panel = workbench, workbench.state
+    def __init__(self, context: Context, show: Callable[[Iterable[LayerDataTuple]], None]) -> None:
+        self._viewer, self._panel = context.viewer, context.state
         self.state = BodyState()
         self.worker = Worker()
-        self.extraction = BrainExtraction(workbench, self.state, self.worker)
-        self.anatomy = ScanAnatomy(workbench, self.state, self.worker)
+        self.extraction = BrainExtraction(context, self.state, self.worker, show)
         self._known: dict[int, _Known] = {}
         self._panel.events.patients.connect(self._on_patients)
         self._panel.events.patient.connect(self._on_patient)
@@ -88,29 +83,27 @@ class Bodies:
         self.extraction.cancel()
         self.worker.close(timeout=0.5)
 
-    # --- what is known -----------------------------------------------------------------------------------------
-
     def head(self, patient: Patient) -> Head | None:
         """Whether the scan is a head with its skull; None while that is not known."""
-        known = self._known.get(id_of(patient.image))
+        known = self._of(patient)
         return known.head if known is not None else None
 
     def of(self, patient: Patient) -> NDArray[np.bool_] | None:
         """The patient's body (Z, Y, X) on the canonical grid of the scan; None while, or if, it is not known."""
-        known = self._known.get(id_of(patient.image))
+        known = self._of(patient)
         if known is None:
             return None
         return self._corrected(known) if known.layer is not None else known.outline
 
     def is_corrected(self, patient: Patient) -> bool:
         """Whether somebody has changed the body with the brush."""
-        known = self._known.get(id_of(patient.image))
+        known = self._of(patient)
         if known is None or known.layer is None:
             return False
         return known.start is not None and not np.array_equal(self._corrected(known), known.start)
 
     def applied(self, patient: Patient, voxels: NDArray[Any], origin: Origin) -> tuple[NDArray[Any], Origin]:
-        """A label map with the corrected body in it, as it is ordered; unchanged if the body was not corrected.
+        """A label map with the corrected body in it, as it is requested; unchanged if the body was not corrected.
 
         Parameters
         ----------
@@ -133,6 +126,9 @@ class Bodies:
         merged = np.where(labelled, voxels, body * np.array(value, dtype)).astype(dtype)
         return merged, replace(origin, body=None, body_value=value)
 
+    def _of(self, patient: Patient | None) -> _Known | None:
+        return self._known.get(id_of(patient.image)) if patient is not None else None
+
     def _on_patients(self, patients: tuple[Patient, ...]) -> None:
         there = {id_of(patient.image): patient for patient in patients}
         for key in [key for key in self._known if key not in there]:
@@ -149,8 +145,6 @@ class Bodies:
         known.head, known.outline = found
         self.changed.emit(known.patient)
         self._show()
-
-    # --- showing -----------------------------------------------------------------------------------------------
 
     def _on_patient(self, patient: Patient | None) -> None:
         self.state.correcting = False
@@ -173,7 +167,7 @@ class Bodies:
         if body is None or origin is None:
             return
         known.start = body
-        known.layer = self._workbench.viewer.add_layer(
+        known.layer = self._viewer.add_layer(
             Labels(
                 body.astype(np.uint8),
                 name=f"{known.patient.name} body",
@@ -183,7 +177,7 @@ class Bodies:
             )
         )
         known.layer.contour = 1
-        self._workbench.viewer.layers.selection.active = known.patient.mask or known.patient.image
+        self._viewer.layers.selection.active = known.patient.mask or known.patient.image
 
     def _start(self, known: _Known) -> NDArray[np.bool_] | None:
         """The body before anything is corrected: of the mask where it has one, else of the scan."""
@@ -197,10 +191,8 @@ class Bodies:
 
     def _remove_layer(self, known: _Known) -> None:
         layer, known.layer = known.layer, None
-        if layer is not None and layer in self._workbench.viewer.layers:
-            self._workbench.viewer.layers.remove(layer)
-
-    # --- correcting --------------------------------------------------------------------------------------------
+        if layer is not None and layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
 
     def correct(self, on: bool = True) -> None:
         """Put the brush on the body, or down again; says why, where that is not possible."""
@@ -226,7 +218,7 @@ class Bodies:
     def reset(self) -> None:
         """Bring the body back that was found; one undo step."""
         patient = self._panel.patient
-        known = self._known.get(id_of(patient.image)) if patient is not None else None
+        known = self._of(patient)
         if known is None or known.layer is None or known.start is None:
             return
         wrong = np.nonzero((np.asarray(known.layer.data) > 0) != known.start)
@@ -245,17 +237,17 @@ class Bodies:
         if on and layer is not None:
             layer.contour, layer.opacity = 0, _FILLED
             layer.n_edit_dimensions, layer.selected_label, layer.brush_size = 3, 1, 10
-            self._workbench.viewer.layers.selection.active = layer
+            self._viewer.layers.selection.active = layer
             layer.mode = "paint"
             self._panel.say("Correct the body with the brush; generations of whole volumes use it.")
         elif self._panel.patient is not None:
             patient = self._panel.patient
-            self._workbench.viewer.layers.selection.active = patient.mask or patient.image
+            self._viewer.layers.selection.active = patient.mask or patient.image
             self.changed.emit(patient)
 
     def _layer(self) -> Labels | None:
         patient = self._panel.patient
-        known = self._known.get(id_of(patient.image)) if patient is not None else None
+        known = self._of(patient)
         return known.layer if known is not None else None
 
     @staticmethod

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from napari.settings import get_settings
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QShortcut, QWidget
 
-from napari_gem3d.viewer.planes.middle import middle_of
-
-if TYPE_CHECKING:
-    from napari_gem3d.viewer.workbench import Workbench
+from napari_gem3d.viewer.context import Context
+from napari_gem3d.viewer.generation import Generation
+from napari_gem3d.viewer.lesions.controller import Lesions
+from napari_gem3d.viewer.masks import Masks
+from napari_gem3d.viewer.runs.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -33,64 +33,71 @@ class Shortcut:
 
     keys: str
     what: str
-    act: Callable[[Workbench], object]
+    act: Callable[[Targets], object]
 
 
-def _toggle_planes(workbench: Workbench) -> None:
-    state = workbench.planes.state
-    state.layout = "one" if state.layout == "three" else "three"
+@dataclass(frozen=True)
+class Targets:
+    """What the keys act on."""
 
+    context: Context
+    masks: Masks
+    lesions: Lesions
+    generation: Generation
+    comparison: Comparison
 
-def _toggle_rendering(workbench: Workbench) -> None:
-    workbench.planes.state.rendering = not workbench.planes.state.rendering
+    def toggle(self, name: str) -> None:
+        """Turn a part of the planes on or off."""
+        state = self.context.planes.state
+        if name == "layout":
+            state.layout = "one" if state.layout == "three" else "three"
+        else:
+            setattr(state, name, not getattr(state, name))
 
+    def toggle_brush(self) -> None:
+        """Take the brush for the label that was painted last, or put it down."""
+        state = self.context.state
+        if state.label is not None:
+            self.masks.stop_painting()
+            return
+        lesions = [label.value for label in state.table or () if label.meaning == "lesion"]
+        selected = int(state.mask.selected_label) if state.mask is not None else 0
+        self.masks.paint(selected if selected in lesions or not lesions else lesions[0])
 
-def _toggle_crosshair(workbench: Workbench) -> None:
-    workbench.planes.state.crosshair = not workbench.planes.state.crosshair
+    def go_to_lesion(self) -> None:
+        """Move the crosshair to the lesion."""
+        if self.context.state.patient is not None:
+            self.context.planes.look_at(self.context.state.patient.middle())
 
-
-def _toggle_brush(workbench: Workbench) -> None:
-    state = workbench.state
-    if state.label is not None:
-        workbench.stop_painting()
-        return
-    lesions = [label.value for label in state.table or () if label.meaning == "lesion"]
-    selected = int(state.mask.selected_label) if state.mask is not None else 0
-    workbench.paint(selected if selected in lesions or not lesions else lesions[0])
-
-
-def _go_to_lesion(workbench: Workbench) -> None:
-    if workbench.state.patient is not None:
-        workbench.planes.look_at(middle_of(workbench.state.patient))
-
-
-def _compare(workbench: Workbench) -> None:
-    comparison = workbench.results.comparison
-    shown = [run for run in workbench.state.runs if run.layer is not None]
-    if comparison.state.run is not None:
-        comparison.stop()
-    elif shown:
-        comparison.start(shown[-1])
+    def compare(self) -> None:
+        """Compare the latest result with its scan, or stop comparing."""
+        shown = [run for run in self.context.state.runs if run.layer is not None]
+        if self.comparison.state.run is not None:
+            self.comparison.stop()
+        elif shown:
+            self.comparison.start(shown[-1])
 
 
 SHORTCUTS = (
-    Shortcut("Ctrl+Return", "Generate, or edit; waits in line while another one runs", lambda w: w.generate()),
-    Shortcut("Ctrl+.", "Cancel the generation at work; finished slices are kept", lambda w: w.cancel()),
-    Shortcut("Alt+1", "Axial plane on the main canvas", lambda w: w.planes.show_plane(0)),
-    Shortcut("Alt+2", "Coronal plane on the main canvas", lambda w: w.planes.show_plane(1)),
-    Shortcut("Alt+3", "Sagittal plane on the main canvas", lambda w: w.planes.show_plane(2)),
-    Shortcut("Alt+4", "Three planes, or the main canvas alone", _toggle_planes),
-    Shortcut("Alt+5", "3D rendering on or off", _toggle_rendering),
-    Shortcut("Alt+X", "Crosshair on or off", _toggle_crosshair),
-    Shortcut("Alt+G", "Crosshair to the lesion", _go_to_lesion),
-    Shortcut("Alt+B", "Take the brush for the mask, or put it down", _toggle_brush),
-    Shortcut("Alt+N", "Place a new lesion at the crosshair", lambda w: w.lesions.open("place")),
-    Shortcut("Alt+M", "Move, rotate and scale the lesion at the crosshair", lambda w: w.lesions.open("move")),
-    Shortcut("Alt+Return", "Apply the lesion tool in hand", lambda w: w.lesions.bake()),
-    Shortcut("Alt+Backspace", "Put the lesion tool down, the mask stays as it is", lambda w: w.lesions.cancel()),
-    Shortcut("Alt+Z", "Take back the last stroke or lesion tool", lambda w: w.lesions.history.undo()),
-    Shortcut("Alt+Shift+Z", "Do it again", lambda w: w.lesions.history.redo()),
-    Shortcut("Alt+K", "Compare the latest result with its scan, or stop comparing", _compare),
+    Shortcut(
+        "Ctrl+Return", "Generate, or edit; waits in line while another one runs", lambda to: to.generation.generate()
+    ),
+    Shortcut("Ctrl+.", "Cancel the generation at work; finished slices are kept", lambda to: to.generation.cancel()),
+    Shortcut("Alt+1", "Axial plane on the main canvas", lambda to: to.context.planes.show_plane(0)),
+    Shortcut("Alt+2", "Coronal plane on the main canvas", lambda to: to.context.planes.show_plane(1)),
+    Shortcut("Alt+3", "Sagittal plane on the main canvas", lambda to: to.context.planes.show_plane(2)),
+    Shortcut("Alt+4", "Three planes, or the main canvas alone", lambda to: to.toggle("layout")),
+    Shortcut("Alt+5", "3D rendering on or off", lambda to: to.toggle("rendering")),
+    Shortcut("Alt+X", "Crosshair on or off", lambda to: to.toggle("crosshair")),
+    Shortcut("Alt+G", "Crosshair to the lesion", Targets.go_to_lesion),
+    Shortcut("Alt+B", "Take the brush for the mask, or put it down", Targets.toggle_brush),
+    Shortcut("Alt+N", "Place a new lesion at the crosshair", lambda to: to.lesions.open("place")),
+    Shortcut("Alt+M", "Move, rotate and scale the lesion at the crosshair", lambda to: to.lesions.open("move")),
+    Shortcut("Alt+Return", "Apply the lesion tool in hand", lambda to: to.lesions.apply()),
+    Shortcut("Alt+Backspace", "Put the lesion tool down, the mask stays as it is", lambda to: to.lesions.cancel()),
+    Shortcut("Alt+Z", "Take back the last stroke or lesion tool", lambda to: to.lesions.history.undo()),
+    Shortcut("Alt+Shift+Z", "Do it again", lambda to: to.lesions.history.redo()),
+    Shortcut("Alt+K", "Compare the latest result with its scan, or stop comparing", Targets.compare),
 )
 HELP = "F1"
 
@@ -118,18 +125,18 @@ NAPARI = (
 )
 
 
-def bind(workbench: Workbench, widget: QWidget, show_help: Callable[[], object]) -> list[QShortcut]:
+def bind(targets: Targets, widget: QWidget, show_help: Callable[[], object]) -> list[QShortcut]:
     """Make the keys work in the window of a widget, as long as the widget is there."""
     actions: list[tuple[str, Callable[[], object]]] = [(HELP, show_help)]
-    actions += [(shortcut.keys, lambda act=shortcut.act: act(workbench)) for shortcut in SHORTCUTS]  # type: ignore[misc]
-    made = []
+    actions += [(shortcut.keys, lambda act=shortcut.act: act(targets)) for shortcut in SHORTCUTS]  # type: ignore[misc]
+    bound = []
     for keys, action in actions:
         shortcut = QShortcut(QKeySequence(keys), widget)
         shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
         shortcut.setAutoRepeat(False)
         shortcut.activated.connect(action)
-        made.append(shortcut)
-    return made
+        bound.append(shortcut)
+    return bound
 
 
 def table() -> list[tuple[str, list[tuple[str, str]]]]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
 
 from qtpy.compat import isalive
 from qtpy.QtGui import QFontDatabase, QGuiApplication
-from qtpy.QtWidgets import QDialog, QPlainTextEdit, QPushButton, QTabWidget, QTextBrowser, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QPlainTextEdit, QTabWidget, QTextBrowser, QVBoxLayout, QWidget
 
-from napari_gem3d.viewer.help.shortcuts import table
-
-if TYPE_CHECKING:
-    from napari_gem3d.viewer.workbench import Workbench
+from napari_gem3d.viewer.help.shortcuts import HELP, Targets, bind, table
+from napari_gem3d.viewer.widgets import WindowButton, button
+from napari_gem3d.viewer.worker import Worker
 
 _WAIT = "Looking at this computer …"
 
@@ -22,15 +20,15 @@ class HelpWindow(QDialog):
 
     Parameters
     ----------
-    workbench
-        Whose worker for files looks at the computer.
+    files
+        Looks at the computer.
     parent
         The window it stays above.
     """
 
-    def __init__(self, workbench: Workbench, parent: QWidget | None = None) -> None:
+    def __init__(self, files: Worker, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._workbench = workbench
+        self._files = files
         self._asked = False
         self.setWindowTitle("GEM-3D help")
         self.setModal(False)
@@ -42,8 +40,7 @@ class HelpWindow(QDialog):
         self.report.setReadOnly(True)
         self.report.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         self.report.setToolTip("What napari-gem3d doctor prints: versions, devices, models; nothing about patients")
-        self.copy = QPushButton("Copy")
-        self.copy.setToolTip("Copy the report, to paste it into a bug report")
+        self.copy = button("Copy", "Copy the report, to paste it into a bug report", self._copy)
         self.copy.setEnabled(False)
         page = QWidget()
         inside = QVBoxLayout(page)
@@ -56,8 +53,10 @@ class HelpWindow(QDialog):
         self.tabs.setTabToolTip(1, "Versions, devices and models, for a bug report")
         layout = QVBoxLayout(self)
         layout.addWidget(self.tabs)
-        self.copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(self.report.toPlainText()))
         self.tabs.currentChanged.connect(self._ask)
+
+    def _copy(self) -> None:
+        QGuiApplication.clipboard().setText(self.report.toPlainText())
 
     def _ask(self, page: int) -> None:
         """Look at the computer when the page is first seen: it loads every model."""
@@ -70,7 +69,7 @@ class HelpWindow(QDialog):
 
             return report()
 
-        self._workbench.files.submit(work, self._show, self._fail)
+        self._files.submit(work, self._show, self._fail)
 
     def _show(self, text: str) -> None:
         if isalive(self.report):
@@ -91,3 +90,13 @@ def as_html(groups: list[tuple[str, list[tuple[str, str]]]]) -> str:
         )
         parts.append(f"<h3>{escape(title)}</h3><table cellpadding='3'>{cells}</table>")
     return "".join(parts)
+
+
+class HelpButton(WindowButton):
+    """The "?" of the panel, and its key: opens the help, and makes the shortcuts work in the window it stands in."""
+
+    def __init__(self, targets: Targets) -> None:
+        tooltip = f"Keys and mouse, and a report on this computer ({HELP})"
+        super().__init__("?", tooltip, lambda parent: HelpWindow(targets.context.files, parent))
+        self.targets = targets
+        self.shortcuts = bind(targets, self, self.open)

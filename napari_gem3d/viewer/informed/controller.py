@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
+
+from pydantic import Field
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.viewer.informed.drawing import Drawing
-from napari_gem3d.viewer.informed.state import InformedState, Source
+from napari_gem3d.viewer.context import Context
+from napari_gem3d.viewer.core import LoadedModel
 from napari_gem3d.viewer.informed.thumbnails import ThumbnailCache
 from napari_gem3d.viewer.patients import Patient, matching_slice, path_of
+from napari_gem3d.viewer.signals import State
 
-if TYPE_CHECKING:
-    from napari_gem3d.viewer.engine import LoadedModel
-    from napari_gem3d.viewer.workbench import Workbench
+Source = Literal["scan", "own", "generated"]
+
+
+class InformedState(State):
+    """Where the informed slice comes from.
+
+    Attributes
+    ----------
+    source
+        "scan": a slice of the panel's `donor`, whoever is worked on; "own": of the patient that is worked on;
+        "generated": the model draws it.
+    position, seed
+        For a drawn slice: from 0 (the lowest of the label map) to 1, and the seed of its noise.
+    obstacle
+        Why the model cannot draw a slice; empty if it can.
+    drawn, drawing
+        The slice as the model draws it for these settings, None while that is not known; whether it is at work.
+    """
+
+    source: Source = "scan"
+    position: float = Field(default=0.5, ge=0, le=1)
+    seed: int = Field(default=1, ge=0, lt=2**31)
+    obstacle: str = "The model is not loaded yet."
+    drawn: Any = None
+    drawing: bool = False
 
 
 class Informed:
-    """Keeps the choice sensible while patients come and go, and says it as an order to the core.
+    """Keeps the choice sensible while patients come and go, and says it as a request to the core.
 
     Until somebody chooses, the slice comes from another patient where there is one, as in the paper's
     cross-selection, else from the patient's own scan, at the height of the lesion.
-
-    Parameters
-    ----------
-    workbench
-        Whose state says who is worked on; `donor` and `donor_slice` there are kept here.
 
     Attributes
     ----------
@@ -32,21 +52,15 @@ class Informed:
         Where the slice comes from.
     thumbnails
         Small pictures of the donor's slices, made in the background.
-    drawing
-        Lets the model draw.
     """
 
-    def __init__(self, workbench: Workbench) -> None:
-        self._workbench, self._panel = workbench, workbench.state
+    def __init__(self, context: Context) -> None:
+        self._planes, self._panel = context.planes, context.state
         self.state = InformedState()
-        self.thumbnails = ThumbnailCache(workbench.files, self._panel.say_error)
-        self.drawing = Drawing(workbench, self.state)
+        self.thumbnails = ThumbnailCache(context.files, self._panel.say_error)
         self._is_default = True
         self._panel.events.donor.connect(self._on_donor)
-
-    def close(self) -> None:
-        """Draw no more."""
-        self.drawing.close()
+        self._panel.events.loaded.connect(self._on_loaded)
 
     def update(self) -> None:
         """Follow the patients: the default, one's own slice, and a donor that was closed."""
@@ -62,8 +76,10 @@ class Informed:
             others = [patient for patient in panel.patients if patient is not panel.patient]
             panel.donor = others[0] if others else panel.patient
 
-    def on_model(self, model: LoadedModel) -> None:
+    def _on_loaded(self, model: LoadedModel | None) -> None:
         """Another model may have nothing to draw with."""
+        if model is None:
+            return
         self.state.obstacle = (
             "" if model.draws else f"The model {self._panel.model} has no position U-Net to draw with."
         )
@@ -88,25 +104,13 @@ class Informed:
             self.state.seed = seed
         self.state.source = "generated"
 
-    def choose_source(self, source: Source) -> None:
-        """Choose by the kind of source; "scan" takes another patient where there is one."""
-        panel = self._panel
-        if source == "generated":
-            self.choose_generated()
-        elif source == "own" and panel.patient is not None:
-            self.choose(panel.patient)
-        else:
-            self._is_default = True
-            self.state.source = "scan"
-            self.update()
-
     @property
     def matching(self) -> int:
         """The donor's slice at the same relative height as the crosshair."""
         patient, donor = self._panel.patient, self._panel.donor
         if patient is None or donor is None:
             return 0
-        return matching_slice(self._workbench.current_slice(patient), patient, donor)
+        return matching_slice(self._planes.slice_of(patient.image), patient, donor)
 
     def match(self) -> None:
         """Take the slice at the height of the crosshair."""
@@ -114,7 +118,7 @@ class Informed:
         if patient is None:
             return
         if self.state.source == "generated":
-            self.state.position = self._workbench.current_slice(patient) / max(1, patient.num_slices - 1)
+            self.state.position = self._planes.slice_of(patient.image) / max(1, patient.num_slices - 1)
         elif self._panel.donor is not None:
             self._panel.donor_slice = self.matching
 
@@ -135,7 +139,7 @@ class Informed:
             self._panel.donor_slice = matching_slice(index, patient, donor)
 
     def choice(self, donor: Patient | None) -> dict[str, Any]:
-        """The fields of an order: informed, informed_slice, and position and informed_seed if it is drawn.
+        """The fields of a request: informed, informed_slice, and position and informed_seed if it is drawn.
 
         Parameters
         ----------

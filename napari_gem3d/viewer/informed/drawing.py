@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
-
-from qtpy.QtCore import QTimer
+from typing import Any
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.viewer.informed.state import DrawnSlice, InformedState
-
-if TYPE_CHECKING:
-    from napari_gem3d.viewer.engine import Order
-    from napari_gem3d.viewer.workbench import Workbench
+from napari_gem3d.viewer.context import Context
+from napari_gem3d.viewer.core import DrawnSlice, Mode, Request
+from napari_gem3d.viewer.informed.controller import InformedState
+from napari_gem3d.viewer.pace import Rest
+from napari_gem3d.viewer.signals import Connections
 
 # Milliseconds without a change of position or seed, before the model is asked: a slider passes many positions.
 _PAUSE = 300
@@ -23,36 +22,29 @@ class Drawing:
 
     Parameters
     ----------
-    workbench
-        Whose patient, model and worker serve. A generation that runs there goes first.
     state
         Position and seed; `drawn` and `drawing` are kept here.
+    request
+        What a generation would be of what is chosen now.
     """
 
-    def __init__(self, workbench: Workbench, state: InformedState) -> None:
-        self._workbench, self._state = workbench, state
+    def __init__(self, context: Context, state: InformedState, request: Callable[[Mode], Request]) -> None:
+        self._context, self._panel, self._state, self._request = context, context.state, state, request
         self._asked: tuple[Any, ...] | None = None
-        self._pause = QTimer()
-        self._pause.setSingleShot(True)
-        self._pause.setInterval(_PAUSE)
-        self._pause.timeout.connect(self._ask)
-        panel = workbench.state.events
-        self._events = (
-            *(state.events.source, state.events.position, state.events.seed, state.events.obstacle),
-            *(panel.patient, panel.mask, panel.model),
-        )
-        for event in self._events:
-            event.connect(self._changed)
+        self._pause = Rest(self._ask, _PAUSE)
+        self._connections = Connections()
+        own, panel = state.events, context.state.events
+        self._connections.add(self._changed, own.source, own.position, own.seed, own.obstacle)
+        self._connections.add(self._changed, panel.patient, panel.mask, panel.model)
 
     def close(self) -> None:
         """Ask no more."""
         self._pause.stop()
-        for event in self._events:
-            event.disconnect(self._changed)
+        self._connections.close()
 
     def _wanted(self) -> tuple[Any, ...] | None:
         """What decides the picture; None if none is wanted."""
-        state, panel = self._state, self._workbench.state
+        state, panel = self._state, self._panel
         if state.source != "generated" or state.obstacle or panel.patient is None:
             return None
         return panel.patient, panel.mask, state.position, state.seed, panel.model
@@ -67,7 +59,7 @@ class Drawing:
             self._asked = None
             self._pause.stop()
         else:
-            self._pause.start()
+            self._pause.ask()
 
     def _ask(self) -> None:
         wanted = self._wanted()
@@ -75,17 +67,17 @@ class Drawing:
             return
         self._asked = wanted
         try:
-            order = self._workbench.generation.order("volume")
+            request = self._request("volume")
         except InputError as error:
             self._failed(wanted, error)
             return
-        self._workbench.worker.submit(
-            partial(self._draw, wanted, order), partial(self._show, wanted), partial(self._failed, wanted)
+        self._context.worker.submit(
+            partial(self._draw, wanted, request), partial(self._show, wanted), partial(self._failed, wanted)
         )
 
-    def _draw(self, wanted: tuple[Any, ...], order: Order) -> DrawnSlice | None:
+    def _draw(self, wanted: tuple[Any, ...], request: Request) -> DrawnSlice | None:
         """In the worker's thread; requests that nobody waits for any more are passed over."""
-        return self._workbench.engine.draw(order) if self._asked == wanted else None
+        return self._context.engine.draw(request) if self._asked == wanted else None
 
     def _show(self, wanted: tuple[Any, ...], drawn: DrawnSlice | None) -> None:
         if self._asked == wanted and drawn is not None:
@@ -96,4 +88,4 @@ class Drawing:
         if self._asked == wanted:
             self._asked = None
             self._state.drawing = False
-            self._workbench.state.say_error(error)
+            self._panel.say_error(error)

@@ -7,8 +7,7 @@ from qtpy.QtCore import QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_gem3d.viewer.informed.pictures import as_image, grey
-from napari_gem3d.viewer.informed.thumbnails import Thumbnails
+from napari_gem3d.viewer.informed.thumbnails import Thumbnails, as_image, grey
 
 _HEIGHT = 48
 _CHOSEN, _MATCHING = QColor("#ffb000"), QColor("#4fc3f7")

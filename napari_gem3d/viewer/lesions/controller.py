@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from napari.layers import Labels
@@ -13,16 +13,16 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.masks import MaskEditor, MaskResult, Selection
 from napari_gem3d.masks.operations import Point
 from napari_gem3d.masks.patch import Patch
+from napari_gem3d.viewer.body.controller import Bodies
+from napari_gem3d.viewer.context import Context
 from napari_gem3d.viewer.lesions.handles import Handles
 from napari_gem3d.viewer.lesions.history import History
-from napari_gem3d.viewer.lesions.requests import DONOR, default_shells, edit, hosts, selection
+from napari_gem3d.viewer.lesions.operations import DONOR, default_shells, edit, hosts, selection
 from napari_gem3d.viewer.lesions.state import STILL, LesionState, Tool
 from napari_gem3d.viewer.lesions.subject import body_on, donor_labels, labels_of
+from napari_gem3d.viewer.masks import Masks
 from napari_gem3d.viewer.patients import Patient
 from napari_gem3d.viewer.worker import Worker
-
-if TYPE_CHECKING:
-    from napari_gem3d.viewer.workbench import Workbench
 
 _NUMBERS = (
     *("nearest", "label", "covers", "diameter", "shells", "core", "mm", "degrees", "factor", "grow_mm"),
@@ -43,15 +43,17 @@ class _Key:
 
 
 class Lesions:
-    """The lesion tools of a workbench.
+    """The lesion tools.
 
-    A tool is taken (`open`), its numbers are changed in `state`, `state.preview` follows in a thread, and `bake` writes
-    exactly that into the mask, as one undo step. The methods named after the tools do all of it at once.
+    A tool is taken (`open`), its numbers are changed in `state`, `state.preview` follows in a thread, and `apply`
+    writes exactly that into the mask, as one undo step. The methods named after the tools do all of it at once.
 
     Parameters
     ----------
-    workbench
-        Whose patient and mask are worked on.
+    bodies
+        Knows where lesions may be.
+    masks
+        Makes a mask for a first lesion, and puts the brush down.
 
     Attributes
     ----------
@@ -63,29 +65,31 @@ class Lesions:
         What can be dragged in the planes.
     """
 
-    def __init__(self, workbench: Workbench) -> None:
-        self.workbench = workbench
+    def __init__(self, context: Context, bodies: Bodies, masks: Masks) -> None:
+        self._panel, self._planes, self._bodies, self._masks = context.state, context.planes, bodies, masks
         self.state = LesionState()
-        self.worker = Worker()
-        self.history = History(self)
+        self._worker = Worker()
+        self.history = History(context.state, self.state, self._worker, bodies)
         self._near: Point = (0.0, 0.0, 0.0)
         self._editor: tuple[_Key, MaskEditor] | None = None
         self._asked = self._shown = 0
-        self._computing = self._bake_next = False
-        self.handles = Handles(self)
+        self._computing = self._apply_next = False
+        self.handles = Handles(context, self.state, lambda: self.outlined, self.ask)
         events = self.state.events
         for name in _NUMBERS:
             getattr(events, name).connect(self.ask)
-        for event in (workbench.state.events.mask, workbench.state.events.patient):
+        self.history.edited.connect(self.ask)
+        panel = context.state.events
+        for event in (panel.mask, panel.patient):
             event.connect(self.cancel)
-        workbench.state.events.label.connect(self._on_brush)
-        workbench.state.events.table.connect(self._on_table)
-        workbench.planes.state.events.focus.connect(self._on_focus)
+        panel.label.connect(self._on_brush)
+        panel.table.connect(self._on_table)
+        context.planes.state.events.focus.connect(self._on_focus)
         self._on_table()
 
     @property
     def preview(self) -> MaskResult | None:
-        """What the tool in hand would do; ``state.events.preview`` tells of its changes."""
+        """What the tool in hand would do; ``state.events.preview`` announces its changes."""
         return self.state.preview
 
     @property
@@ -100,13 +104,13 @@ class Lesions:
     @property
     def mask(self) -> Labels | None:
         """The mask that is worked on."""
-        mask: Labels | None = self.workbench.state.mask
+        mask: Labels | None = self._panel.mask
         return mask
 
     @property
     def at(self) -> Point:
         """The crosshair, (R, A, S) in mm as shown."""
-        z, y, x = self.workbench.planes.focus
+        z, y, x = self._planes.focus
         return x, y, z
 
     def close(self) -> None:
@@ -114,9 +118,7 @@ class Lesions:
         self.cancel()
         self.handles.close()
         self.history.close()
-        self.worker.close()
-
-    # --- tools, each one undo step -------------------------------------------------------------------------------
+        self._worker.close()
 
     def place(self, **numbers: Any) -> None:
         """Add a lesion at the crosshair: `diameter`, `shells`, `core` as in `LesionState`."""
@@ -150,38 +152,34 @@ class Lesions:
         self.open(tool)
         for name, value in numbers.items():
             setattr(self.state, name, value)
-        self.bake()
-
-    # --- taking a tool, and putting it down ----------------------------------------------------------------------
+        self.apply()
 
     def open(self, tool: Tool) -> None:
         """Take a tool; with "" put it down. A new lesion may be the first of a new mask."""
         self.cancel()
-        workbench = self.workbench
         if tool and self.mask is None and tool in _AT_CROSSHAIR:
-            workbench.new_mask()
+            self._masks.new()
         mask = self.mask
         if not tool or mask is None:
             if tool:
-                workbench.state.say_error(InputError("There is no lesion yet; place one, or paint it."))
+                self._panel.say_error(InputError("There is no lesion yet; place one, or paint it."))
             return
-        if workbench.state.table is None:
-            workbench.state.say_error(InputError("The model is still being loaded; try again in a moment."))
+        if self._panel.table is None:
+            self._panel.say_error(InputError("The model is still being loaded; try again in a moment."))
             return
-        workbench.stop_painting()
+        self._masks.stop_painting()
         self._near = self.at
-        with self.state.events.blocked():
-            for name, value in STILL.items():
-                setattr(self.state, name, value)
-            if self.state.donor not in self.donors():
-                self.state.donor = next(iter(self.donors()), None)
+        for name, value in STILL.items():
+            setattr(self.state, name, value)
+        if self.state.donor not in self.donors():
+            self.state.donor = next(iter(self.donors()), None)
         self.state.tool = tool
         self.ask()
 
     def cancel(self) -> None:
         """Put the tool down and leave the mask as it is."""
         self._asked += 1
-        self._bake_next = False
+        self._apply_next = False
         self._editor = None
         self.state.tool = ""
         self.state.preview, self.state.busy, self.state.note = None, False, ""
@@ -189,23 +187,22 @@ class Lesions:
 
     def donors(self) -> tuple[Patient, ...]:
         """Patients whose lesions may be transplanted, those of others first."""
-        state = self.workbench.state
-        others = [p for p in state.patients if p is not state.patient and p.mask is not None]
-        return tuple(others)
+        panel = self._panel
+        return tuple(p for p in panel.patients if p is not panel.patient and p.mask is not None)
 
-    def bake(self) -> None:
+    def apply(self) -> None:
         """Write the preview into the mask, as soon as it is that of the present numbers, and put the tool down."""
         if not self.state.tool:
             return
         if self.state.busy:
-            self._bake_next = True
+            self._apply_next = True
             return
         result, mask = self.state.preview, self.mask
         if result is None or mask is None:
-            self.workbench.state.say(self.state.note or "There is nothing to apply yet.", failed=True)
+            self._panel.say(self.state.note or "There is nothing to apply yet.", failed=True)
             return
         if not self._still_fits():
-            self._bake_next = True
+            self._apply_next = True
             self.ask()
             return
         changed = result.changed
@@ -214,9 +211,7 @@ class Lesions:
         self.cancel()
         if indices[0].size:
             self.history.write(mask, indices, result.voxels[changed])
-        self.workbench.state.say(note)
-
-    # --- preview -------------------------------------------------------------------------------------------------
+        self._panel.say(note)
 
     def ask(self) -> None:
         """Have the preview follow the numbers; only the latest ones count if they change faster than it can."""
@@ -228,8 +223,7 @@ class Lesions:
             self._compute()
 
     def _compute(self) -> None:
-        number, mask, table = self._asked, self.mask, self.workbench.state.table
-        patient = self.workbench.state.patient
+        number, mask, table, patient = self._asked, self.mask, self._panel.table, self._panel.patient
         if mask is None or table is None or patient is None:
             return
         try:
@@ -248,13 +242,13 @@ class Lesions:
             except InputError as error:
                 return opened, error
 
-        self.worker.submit(
-            compute, lambda made: self._on_computed(number, *made), lambda error: self._on_failed(number, error)
+        self._worker.submit(
+            compute, lambda computed: self._on_computed(number, *computed), lambda error: self._on_failed(number, error)
         )
 
     def _opener(self, mask: Labels, patient: Patient) -> Callable[[], tuple[_Key, MaskEditor]]:
         """How to get the editor for what the tool acts on now: the one there is, or another one."""
-        state, table = self.state, self.workbench.state.table
+        state, table = self.state, self._panel.table
         assert table is not None, "asked only with a table"
         select, covered = selection(state, self._near), hosts(state, table)
         donor = state.donor if state.tool == "transplant" else None
@@ -262,7 +256,7 @@ class Lesions:
         kept = self._editor
         if kept is not None and kept[0] == key:
             return lambda: kept
-        voxels, known = np.array(mask.data), self.workbench_body(patient)
+        voxels, known = np.array(mask.data), self._bodies.of(patient)
 
         def open_editor() -> tuple[_Key, MaskEditor]:
             labels = labels_of(mask, voxels, table)
@@ -271,11 +265,6 @@ class Lesions:
             return key, MaskEditor(labels, select=select, body=body, host=covered, donors=donors)
 
         return open_editor
-
-    def workbench_body(self, patient: Patient) -> Any:
-        """The body as the user may have corrected it; None while it is not known."""
-        body = getattr(self.workbench, "body", None)
-        return None if body is None else body.of(patient)
 
     def _on_computed(
         self, number: int, opened: tuple[_Key, MaskEditor] | None, result: MaskResult | InputError
@@ -291,22 +280,21 @@ class Lesions:
         if not self.state.tool:
             return
         if not isinstance(error, InputError):
-            self.workbench.state.say_error(error)
+            self._panel.say_error(error)
         self._show(number, InputError(str(error)))
 
     def _show(self, number: int, result: MaskResult | InputError) -> None:
-        made = None if isinstance(result, InputError) else result
         current = number == self._asked
-        self.state.note = str(result) if made is None else " ".join(made.notes)
-        self.state.preview = made
+        self.state.note = str(result) if isinstance(result, InputError) else " ".join(result.notes)
+        self.state.preview = None if isinstance(result, InputError) else result
         self.history.show()
         if not current:
             self._compute()
             return
         self.state.busy = False
-        if self._bake_next:
-            self._bake_next = False
-            self.bake()
+        if self._apply_next:
+            self._apply_next = False
+            self.apply()
 
     def _still_fits(self) -> bool:
         """Whether the mask is what the preview was made from: it can be painted and undone meanwhile."""
@@ -316,8 +304,6 @@ class Lesions:
             and self._editor is not None
             and (self._editor[0].mask, self._editor[0].strokes) == (id(mask), self.history.strokes(mask))
         )
-
-    # --- what else changes ---------------------------------------------------------------------------------------
 
     def _on_brush(self, label: int | None) -> None:
         """Brush and tool are not in hand at once."""
@@ -329,7 +315,7 @@ class Lesions:
             self.ask()
 
     def _on_table(self) -> None:
-        table = self.workbench.state.table
+        table = self._panel.table
         if table is not None and table.lesions:
             self.state.shells, self.state.core = default_shells(table)
             self.state.label = 0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,10 @@ from scipy.spatial.transform import Rotation
 from napari_gem3d.grid import FloatArray
 from napari_gem3d.labels import LabelTable
 from napari_gem3d.masks.patch import Patch
+from napari_gem3d.viewer.context import Context
 from napari_gem3d.viewer.lesions.marks import Marks
+from napari_gem3d.viewer.lesions.state import LesionState
 from napari_gem3d.viewer.pace import Pace
-
-if TYPE_CHECKING:
-    from napari_gem3d.viewer.lesions.controller import Lesions
 
 Kind = Literal["inside", "corner", "knob"]
 # How near to a handle a press is one on it, in pixels.
@@ -59,8 +58,12 @@ class Handles:
 
     Parameters
     ----------
-    lesions
-        Whose tool it is.
+    state
+        The tool and its numbers.
+    outlined
+        The lesion that is drawn as an outline.
+    ask
+        Has the preview follow the numbers.
 
     Attributes
     ----------
@@ -68,21 +71,22 @@ class Handles:
         The handles on every canvas.
     """
 
-    def __init__(self, lesions: Lesions) -> None:
-        self._lesions = lesions
-        self._planes = lesions.workbench.planes
+    def __init__(
+        self, context: Context, state: LesionState, outlined: Callable[[], Patch | None], ask: Callable[[], None]
+    ) -> None:
+        self._planes, self._panel, self._state = context.planes, context.state, state
+        self.outlined, self._ask = outlined, ask
         self._drag: Drag | None = None
         # What the drag has done to the box that was there when it began, until the next preview.
         self._matrix: FloatArray = np.eye(4)
         self._pace = Pace(self._draw, 40)
-        # All planes are cut anew where the crosshair goes.
+        # All planes are cut again where the crosshair goes.
         self._look = Pace(self._look_at)
         self._target = self._planes.focus
         self._models: tuple[Any, ...] = ()
         self.marks: list[Marks] = []
         self._planes.decorations.append(lambda canvas, model: Marks(canvas, model, self))
-        state = lesions.state.events
-        for event in (state.preview, state.tool, state.diameter):
+        for event in (state.events.preview, state.events.tool, state.events.diameter):
             event.connect(self._on_preview)
         self._planes.state.events.focus.connect(self._pace.ask)
         self._planes.models_changed.connect(self._on_models)
@@ -112,22 +116,15 @@ class Handles:
     @property
     def table(self) -> LabelTable | None:
         """The labels and their colours."""
-        return self._lesions.workbench.state.table
-
-    def outlined(self) -> Patch | None:
-        """The lesion that is drawn as an outline."""
-        return self._lesions.outlined
-
-    # --- where they are ------------------------------------------------------------------------------------------
+        return self._panel.table
 
     def box(self) -> tuple[FloatArray, FloatArray] | None:
         """Outer edges (z, y, x) in world mm of the lesion that the handles are at; None if they are not shown."""
-        lesions = self._lesions
-        tool, result = lesions.state.tool, lesions.state.preview
+        tool, result = self._state.tool, self._state.preview
         if tool not in _TOOLS:
             return None
         if tool == "place":
-            centre, half = np.array(self._planes.focus), np.array(lesions.state.diameter[::-1]) / 2
+            centre, half = np.array(self._planes.focus), np.array(self._state.diameter[::-1]) / 2
             return centre - half, centre + half
         return None if result is None or result.lesion.empty else _edges(result.lesion)
 
@@ -150,7 +147,7 @@ class Handles:
     def knob(self, axis: int) -> FloatArray | None:
         """The handle that turns in the plane across an axis, (3,); None if there is none."""
         corners = self.corners(axis)
-        if corners is None or self._lesions.state.tool not in _TURNS:
+        if corners is None or self._state.tool not in _TURNS:
             return None
         middle = corners.mean(axis=0)
         beyond = corners[2] - middle
@@ -167,15 +164,13 @@ class Handles:
         for marks in self.marks:
             marks.show()
 
-    # --- the mouse -----------------------------------------------------------------------------------------------
-
     def on_drag(self, model: Any, event: Any) -> Iterator[None]:
         """Mouse callback of napari: take the drag if it begins at a handle."""
         first = model.dims.ndim - 3
         if event.button != 1 or event.modifiers or model.dims.ndisplay != 2 or first < 0:
             return
         axis = next((a - first for a in model.dims.not_displayed if a >= first), None)
-        if axis is None or self._lesions.state.tool not in _TOOLS:
+        if axis is None or self._state.tool not in _TOOLS:
             return
         camera = model.scene.camera
         kind = self.hit(axis, _spatial(event), _REACH / camera.zoom)
@@ -208,13 +203,13 @@ class Handles:
 
     def begin(self, kind: Kind, axis: int, point: FloatArray) -> None:
         """Take a handle at a point (z, y, x) in world mm."""
-        lesions, state = self._lesions, self._lesions.state
+        state = self._state
         if state.tool == "place" or state.preview is None:
             centre = np.array(self._planes.focus)
         else:
             centre = state.preview.lesion.centroid()[::-1]
         numbers = {name: getattr(state, name) for name in ("mm", "degrees", "factor", "diameter")}
-        self._drag = Drag(kind, axis, np.array(point), centre, {**numbers, "focus": lesions.workbench.planes.focus})
+        self._drag = Drag(kind, axis, np.array(point), centre, {**numbers, "focus": self._planes.focus})
         self._matrix = np.eye(4)
 
     def drag_to(self, point: FloatArray) -> None:
@@ -236,10 +231,10 @@ class Handles:
         """Let go."""
         self._look.now()
         self._drag = None
-        self._lesions.ask()
+        self._ask()
 
     def _move(self, drag: Drag, by: FloatArray) -> None:
-        state = self._lesions.state
+        state = self._state
         if state.tool in ("place", "transplant"):
             z, y, x = np.array(drag.numbers["focus"]) + by
             self._target = (float(z), float(y), float(x))
@@ -262,11 +257,11 @@ class Handles:
             # Where R and S turn about the same axis one of them is 0, which is what is wanted.
             warnings.filterwarnings("ignore", "Gimbal lock")
             r, a, s = (round(float(v), 3) for v in whole.as_euler("xyz", degrees=True))
-        self._lesions.state.degrees = (r, a, s)
+        self._state.degrees = (r, a, s)
         self._matrix = _about(turn.as_matrix()[::-1, ::-1], drag.centre)
 
     def _resize(self, drag: Drag, point: FloatArray) -> None:
-        state, plane = self._lesions.state, list(_displayed(drag.axis))
+        state, plane = self._state, list(_displayed(drag.axis))
         if state.tool == "place":
             diameter = list(drag.numbers["diameter"])
             for axis in plane:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from napari.layers import Labels
@@ -12,12 +11,14 @@ from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from napari_gem3d.viewer.body.controller import Bodies
 from napari_gem3d.viewer.layers import origin_of
+from napari_gem3d.viewer.lesions.state import LesionState
 from napari_gem3d.viewer.lesions.subject import body_on, label_volumes, shown_grid, was_body
-from napari_gem3d.viewer.planes.twins import unwrapped
-
-if TYPE_CHECKING:
-    from napari_gem3d.viewer.lesions.controller import Lesions
+from napari_gem3d.viewer.planes.pane import unwrapped
+from napari_gem3d.viewer.signals import Connections
+from napari_gem3d.viewer.state import PanelState
+from napari_gem3d.viewer.worker import Worker
 
 Indices = tuple[NDArray[np.intp], ...]
 
@@ -30,35 +31,45 @@ class History:
 
     Parameters
     ----------
-    lesions
-        Whose workbench has the mask.
+    panel
+        Has the mask, and the table.
+    state
+        Has the preview and the kind of brush; the volumes are kept there.
+    worker
+        Counts voxels.
+    bodies
+        Knows where the brush may paint.
+
+    Attributes
+    ----------
+    changed
+        Emitted when there is something else to undo or redo.
+    edited
+        Emitted after every stroke, tool, undo and redo.
     """
 
     changed = Signal()
+    edited = Signal()
 
-    def __init__(self, lesions: Lesions) -> None:
-        self._lesions = lesions
+    def __init__(self, panel: PanelState, state: LesionState, worker: Worker, bodies: Bodies) -> None:
+        self._panel, self._state, self._worker, self._known = panel, state, worker, bodies
         self._mask: Labels | None = None
+        self._connections = Connections()
         self._writing = False
         self._seen: tuple[int, ...] = ()
         self._volumes: dict[int, float] = {}
         self._inside: NDArray[np.bool_] | None = None
         self._bodies = 0
-        state = lesions.workbench.state
-        state.events.mask.connect(self._watch)
-        state.events.table.connect(self._count)
-        lesions.state.events.brush_in_3d.connect(self._set_brush)
-        body = getattr(lesions.workbench, "body", None)
-        if body is not None:
-            body.changed.connect(self._find_body)
-        self._watch(state.mask)
+        panel.events.mask.connect(self._watch)
+        panel.events.table.connect(self._count)
+        state.events.brush_in_3d.connect(self._set_brush)
+        bodies.changed.connect(self._find_body)
+        self._watch(panel.mask)
 
     def close(self) -> None:
         """Let go of the mask."""
         self.changed.disconnect()  # the widgets may be gone by now
         self._watch(None)
-
-    # --- undo ----------------------------------------------------------------------------------------------------
 
     @property
     def can_undo(self) -> bool:
@@ -94,23 +105,18 @@ class History:
 
     def strokes(self, mask: Labels) -> tuple[int, ...]:
         """Something that is different after every stroke, tool, undo and redo."""
-        # napari tells of strokes, but not of undo; its history is the one place that knows all.
+        # napari announces strokes, but not undo; its history is the one place that knows all.
         layer = unwrapped(mask)
         done, undone = layer._undo_history, layer._redo_history
         return len(done), len(undone), id(done[-1]) if done else 0, id(layer.data)
 
-    # --- the mask that is watched --------------------------------------------------------------------------------
-
     def _watch(self, mask: Labels | None) -> None:
-        if self._mask is not None:
-            with suppress(ValueError, RuntimeError):
-                self._mask.events.paint.disconnect(self._on_paint)
-                self._mask.events.set_data.disconnect(self._on_data)
+        self._connections.close()
         self._mask = mask
         self._inside, self._volumes = None, {}
         if mask is not None:
-            mask.events.paint.connect(self._on_paint)
-            mask.events.set_data.connect(self._on_data)
+            self._connections.add(self._on_paint, mask.events.paint)
+            self._connections.add(self._on_data, mask.events.set_data)
             self._seen = self.strokes(mask)
             self._find_body()
             self._set_brush()
@@ -118,24 +124,21 @@ class History:
 
     def _set_brush(self) -> None:
         if self._mask is not None:
-            self._mask.n_edit_dimensions = 3 if self._lesions.state.brush_in_3d else 2
+            self._mask.n_edit_dimensions = 3 if self._state.brush_in_3d else 2
 
     def _on_data(self, event: Any = None) -> None:
-        """The slider has moved, or something has changed; napari tells both in one way."""
+        """The slider has moved, or something has changed; napari announces both in one way."""
         if self._mask is None or self._writing:
             return
         strokes = self.strokes(self._mask)
         if strokes != self._seen:
             self._seen = strokes
             self._count()
-            if self._lesions.state.tool:
-                self._lesions.ask()
-
-    # --- volumes -------------------------------------------------------------------------------------------------
+            self.edited.emit()
 
     def _count(self) -> None:
         """Count the voxels of every label, in the thread: a large map takes long."""
-        mask, table = self._mask, self._lesions.workbench.state.table
+        mask, table = self._mask, self._panel.table
         self.changed.emit()
         if mask is None or table is None:
             self._volumes = {}
@@ -148,11 +151,11 @@ class History:
                 self._volumes = volumes
                 self.show()
 
-        self._lesions.worker.submit(lambda: label_volumes(voxels, grid, table), counted)
+        self._worker.submit(lambda: label_volumes(voxels, grid, table), counted)
 
     def show(self) -> None:
         """Put the volumes into the state: as they are, and as the preview would make them."""
-        preview, table = self._lesions.state.preview, self._lesions.workbench.state.table
+        preview, table = self._state.preview, self._panel.table
         if table is None:
             return
         order = [label.value for label in (*table.lesions, *table.tissues)]
@@ -161,39 +164,37 @@ class History:
         else:
             before = after = self._volumes
         values = [v for v in order if before.get(v) or after.get(v)]
-        self._lesions.state.volumes = tuple((v, before.get(v, 0.0), after.get(v, 0.0)) for v in values)
-
-    # --- a brush that stays inside -------------------------------------------------------------------------------
+        self._state.volumes = tuple((v, before.get(v, 0.0), after.get(v, 0.0)) for v in values)
 
     def _find_body(self, event: Any = None) -> None:
         """Where the brush may paint: inside of what is labelled, or of the scan's foreground."""
-        mask, patient = self._mask, self._lesions.workbench.state.patient
+        mask, patient = self._mask, self._panel.patient
         if mask is None or patient is None:
             return
         self._bodies += 1
         number = self._bodies
         origin = origin_of(mask)
         labelled = origin is not None and origin.body is not None
-        known = None if labelled else self._lesions.workbench_body(patient)
+        known = None if labelled else self._known.of(patient)
 
         def found(inside: NDArray[np.bool_] | None) -> None:
             if number == self._bodies:
                 self._inside = inside
 
-        self._lesions.worker.submit(lambda: was_body(mask) if labelled else body_on(mask, patient, known), found)
+        self._worker.submit(lambda: was_body(mask) if labelled else body_on(mask, patient, known), found)
 
     def _on_paint(self, event: Any) -> None:
         """Keep a stroke inside of the body, and tell of it."""
         mask = self._mask
         if mask is None or self._writing:
             return
-        self._writing = True  # what follows is told once, at its end
+        self._writing = True  # what follows is announced once, at its end
         try:
             settled = self._correct(mask, event.value)
         finally:
             self._writing = False
         if not settled:
-            # A script's stroke, unlike one by mouse, is told of before it is painted.
+            # A script's stroke, unlike one by mouse, is announced before it is painted.
             QTimer.singleShot(0, partial(self._correct, mask, event.value))
         self._on_data()
 
@@ -221,7 +222,7 @@ class History:
             layer.data[places] = right[wrong]
             layer.refresh()
         if at.size and not (right != before).any():
-            self._lesions.workbench.state.say(
+            self._panel.say(
                 "Nothing was painted: the brush stays inside the body, which comes from the scan or the mask."
             )
         return True

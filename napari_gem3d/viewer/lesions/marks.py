@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 from napari.utils.colormaps.standardize_color import transform_color
@@ -10,10 +11,9 @@ from numpy.typing import NDArray
 from vispy.scene.visuals import Line, Markers
 
 from napari_gem3d.grid import FloatArray
+from napari_gem3d.labels import LabelTable
 from napari_gem3d.masks.patch import Patch
-
-if TYPE_CHECKING:
-    from napari_gem3d.viewer.lesions.handles import Handles
+from napari_gem3d.viewer.signals import Connections
 
 _COLOUR = "#ffd24a"
 _EDGE = "#000000"
@@ -21,6 +21,30 @@ _SHADOW = (0.0, 0.0, 0.0, 0.6)
 # Pixels on the screen.
 _OUTLINE, _SQUARE, _DISC = 2, 10, 13
 _ABOVE_LAYERS = 10**6
+
+
+class Places(Protocol):
+    """Where the marks are, in world mm (z, y, x); all that are drawn are in `marks`."""
+
+    marks: list[Marks]
+
+    @property
+    def focus(self) -> tuple[float, float, float]:
+        """Where the planes are."""
+
+    @property
+    def table(self) -> LabelTable | None:
+        """The labels and their colours."""
+
+    @property
+    def outlined(self) -> Callable[[], Patch | None]:
+        """The lesion that is drawn as an outline."""
+
+    def corners(self, axis: int) -> FloatArray | None:
+        """The box in the plane across an axis, (4, 3)."""
+
+    def knob(self, axis: int) -> FloatArray | None:
+        """The handle that turns in the plane across an axis, (3,)."""
 
 
 class Marks:
@@ -31,15 +55,13 @@ class Marks:
 
     Parameters
     ----------
-    canvas
-        napari's canvas: the `canvas` of a `QtViewer`.
-    model
-        The viewer model on that canvas.
+    canvas, model
+        The `canvas` of napari's `QtViewer`, and the viewer model on it.
     handles
         Where they are.
     """
 
-    def __init__(self, canvas: Any, model: Any, handles: Handles) -> None:
+    def __init__(self, canvas: Any, model: Any, handles: Places) -> None:
         self.model, self._handles = model, handles
         scene = canvas.view.scene
         # Under the outline, that it is seen on a lesion of its own colour.
@@ -51,9 +73,8 @@ class Marks:
             visual.order = _ABOVE_LAYERS + 1 + order
             visual.set_gl_state("translucent", depth_test=False)
             visual.visible = False
-        self._events = (model.dims.events.order, model.dims.events.ndisplay)
-        for event in self._events:
-            event.connect(self.show)
+        self._connections = Connections()
+        self._connections.add(self.show, model.dims.events.order, model.dims.events.ndisplay)
         handles.marks.append(self)
         self.show()
 
@@ -107,8 +128,7 @@ class Marks:
 
     def close(self) -> None:
         """Take everything away."""
-        for event in self._events:
-            event.disconnect(self.show)
+        self._connections.close()
         self._handles.marks.remove(self)
         for visual in self._visuals:
             visual.parent = None

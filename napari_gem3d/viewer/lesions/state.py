@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from psygnal import EventedModel
-from pydantic import ConfigDict, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
 
 from napari_gem3d.masks import MaskResult
 from napari_gem3d.masks.operations import Angle, Diameter, Factor, Plane
 from napari_gem3d.viewer.patients import Patient
+from napari_gem3d.viewer.signals import State
 
 Tool = Literal["", "place", "move", "grow", "fill", "transplant", "random", "remove"]
 Distance = Annotated[FiniteFloat, Field(ge=-400, le=400)]
@@ -20,7 +20,7 @@ Volume = tuple[int, float, float]
 STILL = {"mm": (0.0, 0.0, 0.0), "degrees": (0.0, 0.0, 0.0), "factor": (1.0, 1.0, 1.0)}
 
 
-class LesionState(EventedModel):
+class LesionState(State):
     """The tool in hand, its numbers, and what it would make of the mask.
 
     Everything in mm and degrees is along the axes shown: right, anterior, superior.
@@ -59,8 +59,6 @@ class LesionState(EventedModel):
         Whether the brush is a ball, or a disc in the slice.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, validate_assignment=True)
-
     tool: Tool = ""
     nearest: bool = True
     label: int = 0
@@ -82,8 +80,3 @@ class LesionState(EventedModel):
     note: str = ""
     volumes: tuple[Volume, ...] = ()
     brush_in_3d: bool = True
-
-    @property
-    def is_still(self) -> bool:
-        """Whether the numbers of *Move* change nothing."""
-        return all(getattr(self, name) == value for name, value in STILL.items())

@@ -12,7 +12,7 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
 from napari_gem3d.grid import FloatArray, Grid
 from napari_gem3d.labels import LabelMap, LabelTable
-from napari_gem3d.viewer.layers import origin_of
+from napari_gem3d.viewer.layers import origin_of, required_origin
 from napari_gem3d.viewer.patients import Patient
 from napari_gem3d.volume import Volume
 
@@ -59,8 +59,7 @@ def body_on(mask: Labels, patient: Patient, known: NDArray[np.bool_] | None) -> 
     known
         The body on the scan's canonical grid, if that is known already; else it is the scan's foreground.
     """
-    scan, origin = origin_of(patient.image), origin_of(mask)
-    assert scan is not None and origin is not None, "patients and masks have an origin"
+    scan, origin = required_origin(patient.image), required_origin(mask)
     grid = scan.grid.canonical()
     if known is None:
         try:
@@ -77,8 +76,7 @@ def donor_labels(donor: Patient, receiver: Layer, table: LabelTable) -> LabelMap
     """Another patient's mask, turned so that its directions in the scanner's world are those of the receiver."""
     if donor.mask is None:
         raise InputError(f"{donor.name} has no mask to take a lesion from; choose another patient.")
-    theirs, mine = origin_of(donor.mask), origin_of(receiver)
-    assert theirs is not None and mine is not None, "masks have an origin"
+    theirs, mine = required_origin(donor.mask), required_origin(receiver)
     to_shown: FloatArray = shown_grid(receiver).affine @ np.linalg.inv(mine.grid.canonical().affine)
     labels = LabelMap(np.array(donor.mask.data), to_shown @ theirs.grid.canonical().affine, table=table)
     labels.check_values(table)

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from psygnal import EventedModel
-from pydantic import ConfigDict
-
-from napari_gem3d.errors import InputError
-
-if TYPE_CHECKING:
-    from napari_gem3d.viewer.workbench import Workbench
+from napari_gem3d.viewer.context import Context
+from napari_gem3d.viewer.core import LoadedModel
+from napari_gem3d.viewer.layers import apply_table
+from napari_gem3d.viewer.preferences import Preferences
+from napari_gem3d.viewer.signals import Saying
 
 
-class ModelsState(EventedModel):
+class ModelsState(Saying):
     """What the model manager shows.
 
     Attributes
@@ -27,31 +25,20 @@ class ModelsState(EventedModel):
         The name of the one that is looked at.
     busy
         Whether one is being added.
-    message, failed
-        What is going on or went wrong, and whether it did.
     """
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     models: tuple[Any, ...] = ()
     chosen: str = ""
     busy: bool = False
-    message: str = ""
-    failed: bool = False
-
-    def say(self, message: str, *, failed: bool = False) -> None:
-        """Put a sentence below the models."""
-        self.failed = failed
-        self.message = message
 
 
 class Models:
-    """The library of models, as the window shows it.
+    """Loads the model that is chosen, and keeps the library of models as the window shows it.
 
     Parameters
     ----------
-    workbench
-        Whose generations use the models, and whose worker for files finds and copies them.
+    preferences
+        Say which one the panel begins with.
 
     Attributes
     ----------
@@ -59,10 +46,11 @@ class Models:
         What there is and what is looked at.
     """
 
-    def __init__(self, workbench: Workbench) -> None:
-        self._workbench = workbench
+    def __init__(self, context: Context, preferences: Preferences) -> None:
+        self._context, self._panel, self._preferences = context, context.state, preferences
         self.state = ModelsState()
         self._closed = False
+        self._panel.events.model.connect(self.load)
 
     @property
     def shown(self) -> Any:
@@ -73,6 +61,28 @@ class Models:
         """What is being added is finished, and nothing is shown of it."""
         self._closed = True
 
+    def load(self) -> None:
+        """Load the bundle `state.model` in the background; its label table and default steps become the state's."""
+        name = self._panel.model
+        self._panel.loaded = None
+        self._context.worker.submit(
+            lambda: self._context.engine.load(name), partial(self._on_loaded, name), self._panel.say_error
+        )
+
+    def _on_loaded(self, name: str, model: LoadedModel) -> None:
+        panel = self._panel
+        if name != panel.model:
+            return  # another one was chosen while this was loading
+        panel.say("")
+        panel.devices, panel.models, panel.table = model.devices, model.models, model.table
+        if panel.device not in model.devices:
+            panel.device = "auto"
+        panel.loaded = model
+        panel.steps = model.steps
+        for patient in panel.patients:
+            for mask in patient.masks:
+                apply_table(mask, model.table)
+
     def look(self, chosen: str = "") -> None:
         """Find the models again, and look at one: by default at that of step 4."""
 
@@ -81,15 +91,15 @@ class Models:
 
             return tuple(list_models())
 
-        self._workbench.files.submit(find, partial(self._show, chosen), self._fail)
+        self._context.files.submit(find, partial(self._show, chosen), self._fail)
 
     def use(self, name: str) -> None:
         """Generate with a model from now on."""
-        self._workbench.state.model = name
+        self._panel.model = name
 
     def begin_with(self, name: str) -> None:
         """Generate with a model from now on, and whenever the panel is opened."""
-        self._workbench.preferences.model = name
+        self._preferences.model = name
         self.use(name)
         self.state.say(f"The panel begins with {name} from now on (see Preferences).")
 
@@ -120,13 +130,12 @@ class Models:
             return
         self.state.busy = True
         self.state.say(message)
-        self._workbench.files.submit(work, self._added, self._fail)
+        self._context.files.submit(work, self._added, self._fail)
 
     def _added(self, result: tuple[Path, tuple[str, ...]]) -> None:
         folder, warnings = result
         self.state.busy = False
-        choices = self._workbench.generation.choices
-        choices.models = tuple(dict.fromkeys([*choices.models, folder.name]))
+        self._panel.models = tuple(dict.fromkeys([*self._panel.models, folder.name]))
         self.state.say(" ".join([f"{folder.name} was added.", *warnings]))
         self.look(folder.name)
 
@@ -134,15 +143,10 @@ class Models:
         if self._closed:
             return
         names = [info.name for info in models]
-        wanted = (chosen, self.state.chosen, self._workbench.state.model)
+        wanted = (chosen, self.state.chosen, self._panel.model)
         self.state.models = models
         self.state.chosen = next((name for name in wanted if name in names), names[0] if names else "")
 
     def _fail(self, error: BaseException) -> None:
         self.state.busy = False
-        if isinstance(error, InputError):
-            self.state.say(str(error), failed=True)
-        else:
-            self.state.say(
-                f"Something unexpected happened ({type(error).__name__}: {error}); see the log.", failed=True
-            )
+        self.state.say_error(error)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QPushButton, QWidget
 
+from napari_gem3d.viewer.context import Context
 from napari_gem3d.viewer.planes.column import Column, main_canvas
 from napari_gem3d.viewer.planes.intensity import preset_hint, preset_limits, preset_names
 from napari_gem3d.viewer.planes.orientation import PLANES
-from napari_gem3d.viewer.steps.parts import choices, fill
-from napari_gem3d.viewer.workbench import Workbench
+from napari_gem3d.viewer.signals import Connections
+from napari_gem3d.viewer.widgets import bind, button, choices, fill, row
 
 _PADDING = 18
 
@@ -20,44 +21,45 @@ _PADDING = 18
 class ViewBar(QWidget):
     """Shows and sets how scans are looked at. The planes come into the window when the bar is first seen."""
 
-    def __init__(self, workbench: Workbench) -> None:
+    def __init__(self, context: Context) -> None:
         super().__init__()
-        self._planes = workbench.planes
+        self._planes = context.planes
         self.column: Column | None = None
-        self.three = _toggle("3 planes", "Axial, coronal and sagittal planes, or the main canvas alone")
-        self.plane = choices("The plane on the main canvas; the others are beside it")
-        self.rendering = _toggle("3D", "Scan and lesions in 3D, beside the main canvas; drag to turn")
-        self.crosshair = _toggle("+", "Show the crosshair. Click in a plane (or Shift + drag) to move it")
-        self.dragging = _toggle(
-            "W/L", "Drag for window and level: to the right wider, upwards brighter. Ctrl + drag does it at any time"
+        state = self._planes.state
+        self.three = bind(
+            _toggle("3 planes", "Axial, coronal and sagittal planes, or the main canvas alone"),
+            state,
+            "layout",
+            lambda layout: layout == "three",
+            lambda on: "three" if on else "one",
         )
+        self.plane = choices("The plane on the main canvas; the others are beside it")
+        tooltip = "Scan and lesions in 3D, beside the main canvas; drag to turn"
+        self.rendering = bind(_toggle("3D", tooltip), state, "rendering")
+        tooltip = "Show the crosshair. Click in a plane (or Shift + drag) to move it"
+        self.crosshair = bind(_toggle("+", tooltip), state, "crosshair")
+        tooltip = "Drag for window and level: to the right wider, upwards brighter. Ctrl + drag does it at any time"
+        self.dragging = bind(_toggle("W/L", tooltip), state, "dragging")
         self.presets = choices("Window and level of the scan on the screen")
         self.presets.setMinimumContentsLength(8)
         self.plane.setMinimumContentsLength(6)
-        layout = QHBoxLayout(self)
+        toggles = (self.three, self.plane, self.rendering, self.crosshair, self.dragging)
+        layout = row(*toggles, self.presets, spacing=4)
         layout.setContentsMargins(4, 2, 4, 0)
-        layout.setSpacing(4)
-        for widget in (self.three, self.plane, self.rendering, self.crosshair, self.dragging, self.presets):
-            layout.addWidget(widget)
-
-        state = self._planes.state
-        for button, name in (
-            (self.rendering, "rendering"),
-            (self.crosshair, "crosshair"),
-            (self.dragging, "dragging"),
-        ):
-            button.toggled.connect(lambda on, name=name: setattr(state, name, on))
-        self.three.toggled.connect(lambda on: setattr(state, "layout", "three" if on else "one"))
+        self.setLayout(layout)
         self.plane.activated.connect(self._planes.show_plane)
         self.presets.activated.connect(self._apply)
-        state.events.connect(self._show)
-        self._planes.intensity.changed.connect(self._show_intensity)
+        self._planes.intensity.changed.connect(self._show)
         self._planes.closing.connect(self._let_go)
-        viewer = workbench.viewer
-        self._events = (viewer.dims.events.order, viewer.layers.selection.events.active, viewer.layers.events.inserted)
-        for event in self._events:
-            event.connect(self._show)
-        workbench.state.events.patient.connect(self._show)
+        viewer = context.viewer
+        self._connections = Connections()
+        self._connections.add(
+            self._show,
+            viewer.dims.events.order,
+            viewer.layers.selection.events.active,
+            viewer.layers.events.inserted,
+            context.state.events.patient,
+        )
         self._show()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 (Qt's name)
@@ -68,28 +70,14 @@ class ViewBar(QWidget):
             self.column = Column(self._planes, canvas)
 
     def _let_go(self) -> None:
-        for event in self._events:
-            event.disconnect(self._show)
+        self._connections.close()
         if self.column is not None:
             self.column.close()
             self.column = None
 
     def _show(self, event: Any = None) -> None:
-        state = self._planes.state
-        for button, on in (
-            (self.three, state.layout == "three"),
-            (self.rendering, state.rendering),
-            (self.crosshair, state.crosshair),
-            (self.dragging, state.dragging),
-        ):
-            blocker = QSignalBlocker(button)
-            button.setChecked(on)
-            blocker.unblock()
+        """The plane on the main canvas, and the preset that is on, or window and level in numbers."""
         fill(self.plane, PLANES, self._planes.axis)
-        self._show_intensity()
-
-    def _show_intensity(self) -> None:
-        """The preset that is on, or window and level in numbers."""
         intensity = self._planes.intensity
         layer, names = intensity.layer, preset_names(intensity.modality)
         if layer is None:
@@ -107,8 +95,7 @@ class ViewBar(QWidget):
 
 
 def _toggle(text: str, tooltip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setFixedWidth(button.fontMetrics().horizontalAdvance(text) + _PADDING)
-    button.setToolTip(tooltip)
-    button.setCheckable(True)
-    return button
+    toggle = button(text, tooltip)
+    toggle.setFixedWidth(toggle.fontMetrics().horizontalAdvance(text) + _PADDING)
+    toggle.setCheckable(True)
+    return toggle

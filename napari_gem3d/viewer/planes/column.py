@@ -8,11 +8,67 @@ from napari.qt import QtViewer
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QSplitter, QWidget
+from vispy.color import Color
+from vispy.scene.visuals import InfiniteLine
 
 from napari_gem3d.viewer.planes.controller import Planes
-from napari_gem3d.viewer.planes.crosshair import Crosshair
 from napari_gem3d.viewer.planes.mouse import PlaneMouse
+from napari_gem3d.viewer.planes.orientation import PLANE_COLOURS
 from napari_gem3d.viewer.planes.rendering import Rendering
+from napari_gem3d.viewer.signals import Connections
+
+_OPACITY = 0.75
+_ABOVE_LAYERS = 10**6
+
+
+class Crosshair:
+    """Two lines where the other two planes cut this one, in those planes' colours.
+
+    The scene of a flat napari view has world coordinates, so the lines are where the point is whatever the layers'
+    scale and translation, and they turn with the camera. They are no layer: nothing is added to the layer list.
+
+    Parameters
+    ----------
+    canvas, model
+        The `canvas` of napari's `QtViewer`, and the viewer model on it.
+    planes
+        Whose point is shown.
+    """
+
+    def __init__(self, canvas: Any, model: Any, planes: Planes) -> None:
+        self._model, self._planes = model, planes
+        self.vertical = InfiniteLine(vertical=True, line_width=1, parent=canvas.view.scene)
+        self.horizontal = InfiniteLine(vertical=False, line_width=1, parent=canvas.view.scene)
+        for line in self._lines:
+            line.order = _ABOVE_LAYERS
+            line.set_gl_state("translucent", depth_test=False)
+        state, dims = planes.state.events, model.dims.events
+        self._connections = Connections()
+        self._connections.add(self._update, state.focus, state.crosshair, dims.order, dims.ndisplay, dims.ndim)
+        self._update()
+
+    @property
+    def _lines(self) -> tuple[InfiniteLine, InfiniteLine]:
+        return self.vertical, self.horizontal
+
+    def close(self) -> None:
+        """Take the lines away."""
+        self._connections.close()
+        for line in self._lines:
+            line.parent = None
+
+    def _update(self, event: Any = None) -> None:
+        dims = self._model.dims
+        first = dims.ndim - 3
+        shown = self._planes.state.crosshair and dims.ndisplay == 2 and first >= 0
+        axes = [axis - first for axis in dims.displayed] if shown else []
+        shown = shown and min(axes) >= 0
+        for line, axis in zip((self.horizontal, self.vertical), axes if shown else (0, 0), strict=True):
+            line.visible = shown
+            if shown:
+                colour = Color(PLANE_COLOURS[axis], alpha=_OPACITY).rgba
+                line.set_data(pos=self._planes.focus[axis], color=colour)
+
 
 # Share of the main canvas, in percent.
 _MAIN = 62
@@ -72,9 +128,8 @@ class Column:
         self._splitter: QSplitter | None = None
         self._column: QSplitter | None = None
         events, layers = planes.state.events, planes.viewer.layers.events
-        self._signals = (events.layout, events.rendering, layers.inserted, layers.removed)
-        for signal in self._signals:
-            signal.connect(self.arrange)
+        self._connections = Connections()
+        self._connections.add(self.arrange, events.layout, events.rendering, layers.inserted, layers.removed)
         self.arrange()
 
     def arrange(self, event: Any = None) -> None:
@@ -96,8 +151,7 @@ class Column:
 
     def close(self) -> None:
         """Give the window back as it was."""
-        for signal in self._signals:
-            signal.disconnect(self.arrange)
+        self._connections.close()
         alive = isalive(self.main.widget)  # the window may be going too
         if alive:
             self.main.close()
@@ -106,8 +160,6 @@ class Column:
         if alive:
             self._close_column()
         del self.main  # the window must be able to go
-
-    # --- parts -------------------------------------------------------------------------------------------------
 
     def _open_column(self) -> None:
         if self._splitter is not None:

@@ -4,18 +4,97 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 from napari.layers import Layer
 from psygnal import Signal
 
 from napari_gem3d.viewer.pace import Pace
-from napari_gem3d.viewer.planes.frame import Frame
 from napari_gem3d.viewer.planes.orientation import OrientationLetters, plane_order
-from napari_gem3d.viewer.planes.pane import Pane
-from napari_gem3d.viewer.planes.state import PlanesState, Point
-from napari_gem3d.viewer.planes.twins import is_mirrored, unwrapped
+from napari_gem3d.viewer.planes.pane import Pane, is_mirrored, unwrapped
 from napari_gem3d.viewer.planes.window_level import WindowLevel
+from napari_gem3d.viewer.signals import Connections, State
+
+Layout = Literal["one", "three"]
+Point = tuple[float, float, float]
+
+
+class PlanesState(State):
+    """Where the crosshair is and how the planes are arranged.
+
+    Attributes
+    ----------
+    focus
+        The crosshair in world mm, (z, y, x). Set it by `Planes.look_at`, which keeps it inside of what is open.
+    layout
+        Whether two more planes stand beside the main canvas.
+    rendering
+        Whether a 3D rendering of scan and lesions stands there as well.
+    crosshair
+        Whether the crosshair is drawn.
+    dragging
+        Whether a plain drag sets window and level, as in 3D Slicer's mode of that name.
+    """
+
+    focus: Point = (0.0, 0.0, 0.0)
+    layout: Layout = "three"
+    rendering: bool = False
+    crosshair: bool = True
+    dragging: bool = False
+
+
+class Frame:
+    """Keeps a view filled by one scan until the user zooms or pans.
+
+    napari itself fits all layers, also those of other patients, which may lie elsewhere in the world.
+
+    Parameters
+    ----------
+    model
+        The view: napari's viewer or a model of one.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._layer: Layer | None = None
+        self._camera: tuple[Any, ...] = ()
+        self._connections = Connections()
+        self._connections.add(self._on_change, model.canvas.events.size, model.dims.events.order)
+
+    def keep(self, layer: Layer | None) -> None:
+        """Fill the view with a layer, now and when its size or its plane changes."""
+        self._layer = layer
+        self._fill()
+
+    def reveal(self, point: Point) -> None:
+        """Move the view if the crosshair is outside of it."""
+        dims, camera = self._model.dims, self._model.scene.camera
+        first = dims.ndim - 3
+        if dims.ndisplay != 2 or first < 0 or min(dims.displayed) < first or self._layer is None:
+            return
+        target = np.array([point[axis - first] for axis in dims.displayed])
+        reach = np.array(self._model.canvas.size) / (2 * camera.zoom)
+        if (np.abs(target - np.array(camera.center[-2:])) > reach).any():
+            camera.center = tuple(float(v) for v in target)
+
+    def close(self) -> None:
+        """Let go of the view."""
+        self._connections.close()
+
+    def _fill(self) -> None:
+        if self._layer is not None and self._layer in self._model.layers:
+            self._model.reset_view(layers=[self._layer])
+            self._camera = self._now()
+
+    def _now(self) -> tuple[Any, ...]:
+        camera = self._model.scene.camera
+        return (*camera.center, camera.zoom)
+
+    def _on_change(self, event: Any = None) -> None:
+        turned = getattr(event, "type", "") == "order"  # napari has just fitted everything
+        if turned or self._now() == self._camera:
+            self._fill()
 
 
 class Planes:
@@ -23,11 +102,6 @@ class Planes:
 
     A view's slider is linked along the axes it does not display. Along those it does display nothing has to be cut,
     so its own point there means nothing: read `focus`.
-
-    Parameters
-    ----------
-    viewer
-        napari's viewer or the proxy plugins get.
 
     Attributes
     ----------
@@ -53,8 +127,10 @@ class Planes:
         self.intensity = WindowLevel(viewer)
         self._frames = {id(viewer): Frame(viewer)}
         self._framed: Layer | None = None
+        self._oriented = True
         self.panes: tuple[Pane, ...] = ()
-        self._links: list[tuple[Any, Any]] = []
+        self._links: dict[int, Connections] = {}
+        self._connections = Connections()
         self.decorations: list[Callable[[Any, Any], Any]] = []
         self._dirty: dict[int, Layer] = {}
         self._refreshing = False
@@ -62,15 +138,14 @@ class Planes:
         self._pace = Pace(self._refresh)
         self._link(viewer)
         layers = viewer.layers.events
-        self._layer_events = (layers.inserted, layers.removed, layers.reordered, viewer.layers.selection.events.active)
-        for event in self._layer_events:
-            event.connect(self._on_layers)
-        self.state.events.focus.connect(self._on_focus)
+        active = viewer.layers.selection.events.active
+        self._connections.add(self._on_layers, layers.inserted, layers.removed, layers.reordered, active)
+        self._connections.add(self._on_focus, self.state.events.focus)
         self._on_dims(viewer)
 
     @property
     def focus(self) -> Point:
-        """The crosshair in world mm, (z, y, x); ``state.events.focus`` tells of its changes."""
+        """The crosshair in world mm, (z, y, x); ``state.events.focus`` announces its changes."""
         return self.state.focus
 
     @property
@@ -104,6 +179,15 @@ class Planes:
             point = [min(max(float(p), float(r.start)), float(r.stop)) for p, r in zip(point, ranges, strict=True)]
         self.state.focus = (float(point[0]), float(point[1]), float(point[2]))
 
+    def slice_of(self, layer: Layer) -> int:
+        """The axial slice of a layer nearest to the crosshair."""
+        index = round((self.focus[0] - layer.translate[-3]) / layer.scale[-3])
+        return int(np.clip(index, 0, layer.data.shape[-3] - 1))
+
+    def show_slice(self, layer: Layer, index: int) -> None:
+        """Move the crosshair to an axial slice of a layer."""
+        self.look_at((layer.translate[-3] + index * layer.scale[-3], *self.focus[1:]))
+
     def show_plane(self, axis: int) -> None:
         """Put a plane (0 axial, 1 coronal, 2 sagittal) on the main canvas; the others take the remaining ones."""
         dims = self.viewer.dims
@@ -112,10 +196,14 @@ class Planes:
             dims.ndisplay = 2
             dims.order = (*range(first), *(first + other for other in plane_order(axis)))
 
-    def frame(self, image: Layer) -> None:
-        """Turn all planes radiological, zoom them to a scan, and keep them so until the user zooms or pans."""
-        self._framed = unwrapped(image)
-        self.letters.show()
+    def frame(self, image: Layer, *, oriented: bool = True) -> None:
+        """Turn all planes radiological, zoom them to a scan, and keep them so until the user zooms or pans.
+
+        Letters and names of the planes are shown only where it is known how the scan is oriented.
+        """
+        self._framed, self._oriented = unwrapped(image), oriented
+        for letters in (self.letters, *(pane.letters for pane in self.panes)):
+            letters.show(oriented=oriented)
         for model in self.models:
             self._frame(model)
 
@@ -130,7 +218,7 @@ class Planes:
             self._frames[id(pane.model)] = Frame(pane.model)
         self._on_layers()
         for pane in self.panes:
-            pane.letters.show()
+            pane.letters.show(oriented=self._oriented)
             self._frame(pane.model)
         self.models_changed.emit(self.models)
 
@@ -138,7 +226,7 @@ class Planes:
         """Leave the main canvas alone."""
         panes, self.panes = self.panes, ()
         for pane in panes:
-            self._unlink(pane.model)
+            self._links.pop(id(pane.model)).close()
             self._frames.pop(id(pane.model)).close()
             pane.close()
         if panes:
@@ -160,15 +248,11 @@ class Planes:
         self.closing.emit()
         self.close_panes()
         self._pace.stop()
-        self._unlink(self.viewer)
+        self._links.pop(id(self.viewer)).close()
         for frame in self._frames.values():
             frame.close()
-        for event in self._layer_events:
-            event.disconnect(self._on_layers)
-        self.state.events.focus.disconnect(self._on_focus)
+        self._connections.close()
         self.letters.close()
-
-    # --- layers ------------------------------------------------------------------------------------------------
 
     def _on_layers(self, event: Any = None) -> None:
         """Follow the main viewer's list: what is in it, in which order, and which layer is active."""
@@ -197,20 +281,10 @@ class Planes:
         finally:
             self._refreshing = False
 
-    # --- crosshair ---------------------------------------------------------------------------------------------
-
     def _link(self, model: Any) -> None:
-        events = model.dims.events
-        callback = partial(self._on_dims, model)
-        for event in (events.point, events.current_step, events.order, events.ndisplay, events.range):
-            event.connect(callback)
-            self._links.append((event, callback))
-
-    def _unlink(self, model: Any) -> None:
-        mine = [(event, callback) for event, callback in self._links if callback.args[0] is model]
-        for event, callback in mine:
-            event.disconnect(callback)
-        self._links = [link for link in self._links if link not in mine]
+        events, link = model.dims.events, self._links.setdefault(id(model), Connections())
+        changes = (events.point, events.current_step, events.order, events.ndisplay, events.range)
+        link.add(partial(self._on_dims, model), *changes)
 
     def _on_dims(self, model: Any, event: Any = None) -> None:
         """Follow a view's own sliders; an axis that has just been hidden is cut at the crosshair."""

@@ -22,10 +22,8 @@ class PlaneMouse(QObject):
 
     Parameters
     ----------
-    canvas
-        napari's canvas: the `canvas` of a `QtViewer`.
-    model
-        The viewer model on that canvas.
+    canvas, model
+        The `canvas` of napari's `QtViewer`, and the viewer model on it.
     planes
         Whose crosshair and intensities are changed.
     """

@@ -9,6 +9,8 @@ from typing import Any
 from napari.components.overlays import TextOverlay
 from psygnal import EmitLoopError
 
+from napari_gem3d.viewer.signals import Connections
+
 # World axes (z, y, x) of canonical layers: letter at the low end, letter at the high end.
 _ENDS = (("I", "S"), ("P", "A"), ("L", "R"))
 _POSITIONS = {"top": "top_center", "bottom": "bottom_center", "left": "middle_left", "right": "middle_right"}
@@ -84,10 +86,12 @@ class OrientationLetters:
             self._overlays[edge] = overlay
         self._name = TextOverlay(position="top_left", font_size=10, box=False, visible=False)
         viewer.canvas.overlays["gem3d_plane"] = self._name
-        self._shown = False
-        for event in (viewer.dims.events.order, viewer.dims.events.ndisplay, viewer.dims.events.ndim):
-            event.connect(self._update)
-        viewer.scene.camera.events.orientation.connect(self._update)
+        self._shown, self._oriented = False, True
+        self._connections = Connections()
+        dims = viewer.dims.events
+        self._connections.add(
+            self._update, dims.order, dims.ndisplay, dims.ndim, viewer.scene.camera.events.orientation
+        )
 
     @property
     def letters(self) -> dict[str, str]:
@@ -99,8 +103,9 @@ class OrientationLetters:
         """Name of the plane on the canvas now, "" in 3D or while no scan is open."""
         return self._name.text if self._name.visible else ""
 
-    def show(self) -> None:
-        """Turn the view radiological and show the letters and the scale bar in mm."""
+    def show(self, *, oriented: bool = True) -> None:
+        """Turn the view radiological and show the scale bar in mm, and the letters where the orientation is known."""
+        self._oriented = oriented
         if not self._shown:
             self._shown = True
             self._viewer.scene.camera.orientation = RADIOLOGICAL_3D
@@ -109,10 +114,7 @@ class OrientationLetters:
 
     def close(self) -> None:
         """Disconnect from the viewer and take the letters away."""
-        dims = self._viewer.dims
-        for event in (dims.events.order, dims.events.ndisplay, dims.events.ndim):
-            event.disconnect(self._update)
-        self._viewer.scene.camera.events.orientation.disconnect(self._update)
+        self._connections.close()
         # The window, and the canvas in it, may have been deleted already.
         with contextlib.suppress(EmitLoopError):
             for overlay in (*self._overlays.values(), self._name):
@@ -120,7 +122,7 @@ class OrientationLetters:
 
     def _update(self, event: Any = None) -> None:
         dims = self._viewer.dims
-        flat = self._shown and dims.ndisplay == 2
+        flat = self._shown and self._oriented and dims.ndisplay == 2
         letters = dict.fromkeys(_POSITIONS, "")
         if flat:
             letters = edge_letters(dims.displayed, dims.ndim, self._viewer.scene.camera.orientation2d)

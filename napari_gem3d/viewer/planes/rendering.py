@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 from skimage.measure import marching_cubes
 
-from napari_gem3d.viewer.layers import is_tool, origin_of
+from napari_gem3d.viewer.layers import is_tool, is_volume, origin_of
 from napari_gem3d.viewer.pace import Pace
 from napari_gem3d.viewer.planes.orientation import RADIOLOGICAL_3D
-from napari_gem3d.viewer.planes.twins import unwrapped
+from napari_gem3d.viewer.planes.pane import unwrapped
+from napari_gem3d.viewer.signals import Connections
 from napari_gem3d.viewer.worker import Worker
 
 # A rendering is to show where things are; at this size it also turns smoothly without a graphics card.
@@ -79,11 +80,6 @@ def surface(
 class Rendering:
     """A 3D view of the scan and the label map that are seen in the planes.
 
-    Parameters
-    ----------
-    viewer
-        napari's viewer or the proxy plugins get.
-
     Attributes
     ----------
     model
@@ -98,23 +94,18 @@ class Rendering:
         self._pace = Pace(self._ask, _PACE_MS)
         self._working = False
         self._framed: Any = None
-        self._watched: list[Any] = []
+        self._connections, self._watched = Connections(), Connections()
         layers = viewer.layers.events
-        self._events = (layers.inserted, layers.removed, layers.reordered)
-        for event in self._events:
-            event.connect(self._on_layers)
+        self._connections.add(self._on_layers, layers.inserted, layers.removed, layers.reordered)
         self._on_layers()
 
     def close(self) -> None:
         """Let go of the viewer, end the thread."""
         self._pace.stop()
         self._worker.close()
-        for event in self._events:
-            event.disconnect(self._on_layers)
-        self._watch([])
+        self._connections.close()
+        self._watched.close()
         self.model.layers.clear()
-
-    # --- what to show ------------------------------------------------------------------------------------------
 
     def _seen(self, kind: type[Layer]) -> Any:
         """The topmost layer of a kind that is seen and comes from a file or a run."""
@@ -122,22 +113,20 @@ class Rendering:
         fitting = [
             layer
             for layer in layers
-            if isinstance(layer, kind) and layer.visible and layer.ndim == 3 and not is_tool(layer)
+            if isinstance(layer, kind)
+            and layer.visible
+            and layer.ndim == 3
+            and not is_tool(layer)
+            and (kind is not Image or is_volume(layer))
         ]
         return fitting[-1] if fitting else None
 
     def _on_layers(self, event: Any = None) -> None:
-        self._watch([unwrapped(layer) for layer in self._viewer.layers if isinstance(layer, (Image, Labels))])
+        self._watched.close()
+        for layer in self._viewer.layers:
+            if isinstance(layer, (Image, Labels)):
+                self._watched.add(self._on_change, *_signals(unwrapped(layer)))
         self._pace.ask()
-
-    def _watch(self, layers: list[Any]) -> None:
-        for layer in self._watched:
-            for signal in _signals(layer):
-                signal.disconnect(self._on_change)
-        self._watched = layers
-        for layer in layers:
-            for signal in _signals(layer):
-                signal.connect(self._on_change)
 
     def _on_change(self, event: Any = None) -> None:
         if getattr(event, "type", "") == "contrast_limits" and self.model.layers:
@@ -148,7 +137,7 @@ class Rendering:
             self._pace.ask()
 
     def _ask(self) -> None:
-        """Have it computed anew in the background, from what is seen now."""
+        """Have it computed in the background, from what is seen now."""
         if self._working:
             self._pace.ask()
             return

@@ -5,23 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from napari.layers import Image
 from psygnal import Signal
 
 from napari_gem3d.foreground import is_ct
-from napari_gem3d.viewer.layers import is_tool, origin_of
+from napari_gem3d.viewer.layers import is_tool, is_volume, origin_of
 from napari_gem3d.viewer.planes.intensity import Limits, dragged, preset_limits, preset_names
 from napari_gem3d.volume import Modality, Volume
 
 
 class WindowLevel:
-    """Changes the intensities that are shown: of the image that is selected, or of the topmost that is seen.
-
-    Parameters
-    ----------
-    viewer
-        napari's viewer or the proxy plugins get.
-    """
+    """Changes the intensities that are shown: of the image that is selected, or of the topmost that is seen."""
 
     changed = Signal()
 
@@ -35,7 +28,7 @@ class WindowLevel:
         """The image whose intensities are changed, None if none is seen."""
         layers = self._viewer.layers
         active = layers.selection.active
-        seen = [layer for layer in layers if isinstance(layer, Image) and layer.visible and not is_tool(layer)]
+        seen = [layer for layer in layers if is_volume(layer) and layer.visible and not is_tool(layer)]
         if not seen:
             return None
         return active if active in seen else seen[-1]
@@ -44,7 +37,7 @@ class WindowLevel:
     def modality(self) -> Modality:
         """Either "CT", if the image has HU, or "MR"."""
         layer = self.layer
-        if layer is None or layer.ndim != 3:
+        if layer is None:
             return "MR"
         if self._known[0] != id(layer.data):  # looks at every voxel where the file says nothing
             origin = origin_of(layer)

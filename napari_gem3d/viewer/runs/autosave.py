@@ -6,22 +6,21 @@ import atexit
 import logging
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from napari.layers import Labels, Layer
+from napari.layers import Labels
 
 from napari_gem3d.io import write_volume
 from napari_gem3d.sampling.recipe import sidecar
-from napari_gem3d.viewer.layers import Origin, origin_of, restored_labels, volume_of
+from napari_gem3d.viewer.context import Context
+from napari_gem3d.viewer.layers import Origin, mask_changes, origin_of, path_of_layer, restored_labels, volume_of
+from napari_gem3d.viewer.pace import Rest
 from napari_gem3d.viewer.patients import Patient, id_of
 from napari_gem3d.viewer.run import Run
-from napari_gem3d.viewer.runs.rest import Rest
-from napari_gem3d.viewer.session import SavedMask, SavedRun, Session, clean_sessions
+from napari_gem3d.viewer.session import SavedMask, SavedRun, clean_sessions
+from napari_gem3d.viewer.signals import Connections
 from napari_gem3d.viewer.worker import Worker
-
-if TYPE_CHECKING:
-    from napari_gem3d.viewer.workbench import Workbench
 
 logger = logging.getLogger(__name__)
 
@@ -38,18 +37,19 @@ class Autosave:
 
     Parameters
     ----------
-    workbench
-        Whose runs and masks are kept, in the folder of its session.
+    days
+        How long sessions are kept.
     """
 
-    def __init__(self, workbench: Workbench) -> None:
-        self._workbench, self._state = workbench, workbench.state
+    def __init__(self, context: Context, days: float) -> None:
+        self._engine, self._state, self._session = context.engine, context.state, context.session
         self._worker = Worker()
         self._runs: dict[Run, SavedRun] = {}
         self._asked: dict[Run, tuple[str, float]] = {}
         self._masks: dict[int, SavedMask] = {}
         self._dirty: dict[int, tuple[Labels, Patient]] = {}
         self._watched: Labels | None = None
+        self._changes = Connections()
         self._failed = self._closed = False
         self._rest = Rest(self.write_masks, _REST_MS, _LONGEST_MS)
         self._state.events.runs.connect(self._on_runs)
@@ -57,20 +57,14 @@ class Autosave:
         self._on_mask(self._state.mask)
         # A window may be torn down without telling its widgets; a process that ends by itself has not crashed.
         atexit.register(self.end)
-        days = workbench.preferences.session_days
-        self._worker.submit(partial(clean_sessions, self.session.root, self.session.folder, days))
-
-    @property
-    def session(self) -> Session:
-        """Where it all goes."""
-        return self._workbench.session
+        self._worker.submit(partial(clean_sessions, self._session.root, self._session.folder, days))
 
     def close(self) -> None:
         """The panel is closed: what is being written is finished, and nothing of it will be offered."""
         if self._closed:
             return
         self._rest.stop()
-        self._watch(None)
+        self._changes.close()
         self._state.events.runs.disconnect(self._on_runs)
         self._state.events.mask.disconnect(self._on_mask)
         self._worker.close()
@@ -81,7 +75,7 @@ class Autosave:
         """The session is over as it should be. Its files stay until their time has come: recipes refer to them."""
         if not self._closed:
             self._closed = True
-            self.session.end()
+            self._session.end()
 
     def keep(self, run: Run, saved: SavedRun) -> None:
         """Take over a result that lies in the session's folder already."""
@@ -92,8 +86,6 @@ class Autosave:
         """Take over a mask that lies in the session's folder already."""
         self._masks[id_of(mask)] = saved
 
-    # --- results -----------------------------------------------------------------------------------------------
-
     def _on_runs(self, runs: tuple[Run, ...]) -> None:
         for run in runs:
             key = (run.status, run.seconds)
@@ -103,17 +95,17 @@ class Autosave:
         self.write_journal()
 
     def _save_run(self, run: Run) -> None:
-        patient = _path_of(run.patient.image)
+        patient = path_of_layer(run.patient.image)
         if run.layer is None or patient is None:
             return
-        donor = None if run.donor is None else _path_of(run.donor.image)
+        donor = None if run.donor is None else path_of_layer(run.donor.image)
         layer, recipe, before = run.layer, run.recipe, self._runs.get(run)
         values = {"name": run.name, "patient": patient, "donor": donor, "mode": run.mode}
         values |= {"seconds": run.seconds, "finished": run.finished}
 
         def write() -> SavedRun:
-            file = self.session.new_file("run") if before is None else before.file
-            self._workbench.engine.save(volume_of(layer), recipe, file)
+            file = self._session.new_file("run") if before is None else before.file
+            self._engine.save(volume_of(layer), recipe, file)
             return SavedRun(file=file, **values)
 
         self._worker.submit(write, partial(self._on_saved, run), self._on_failure)
@@ -133,19 +125,11 @@ class Autosave:
             _unlink(self._runs.pop(run).file)
             logger.info("%s is no longer kept for the case of a crash: the session has grown too large", run.name)
 
-    # --- masks -------------------------------------------------------------------------------------------------
-
     def _on_mask(self, mask: Labels | None) -> None:
-        self._watch(mask)
-
-    def _watch(self, mask: Labels | None) -> None:
-        if self._watched is not None:
-            for event in _changes(self._watched):
-                event.disconnect(self._on_change)
+        self._changes.close()
         self._watched = mask
         if mask is not None:
-            for event in _changes(mask):
-                event.connect(self._on_change)
+            self._changes.add(self._on_change, *mask_changes(mask))
 
     def _on_change(self, event: Any = None) -> None:
         mask = self._watched
@@ -158,7 +142,7 @@ class Autosave:
         """Write the masks that were changed since the last time."""
         dirty, self._dirty = self._dirty, {}
         for key, (mask, patient) in dirty.items():
-            path, origin = _path_of(patient.image), origin_of(mask)
+            path, origin = path_of_layer(patient.image), origin_of(mask)
             if path is None or origin is None or mask not in patient.masks:
                 continue
             before = self._masks.get(key)
@@ -170,7 +154,7 @@ class Autosave:
         self, voxels: np.ndarray, origin: Origin, name: str, patient: Path, before: SavedMask | None
     ) -> SavedMask:
         labels = restored_labels(voxels, origin, self._state.table)
-        file = self.session.new_file("painted") if before is None else before.file
+        file = self._session.new_file("painted") if before is None else before.file
         write_volume(labels, file)
         return SavedMask(name=name, file=file, patient=patient, before=origin.before)
 
@@ -178,27 +162,25 @@ class Autosave:
         self._masks[key] = saved
         self.write_journal()
 
-    # --- journal -----------------------------------------------------------------------------------------------
-
     def write_journal(self) -> None:
         """Write down what there is now, if there is anything."""
         runs = [self._runs[run] for run in self._state.runs if run in self._runs]
         saved = [self._saved(mask, patient) for patient in self._state.patients for mask in patient.masks]
         masks = [mask for mask in saved if mask is not None]
         if not self._closed and (self._runs or self._masks):
-            paths = [_path_of(patient.image) for patient in self._state.patients]
-            journal = self.session.journal().model_copy(
+            paths = [path_of_layer(patient.image) for patient in self._state.patients]
+            journal = self._session.journal().model_copy(
                 update={
                     "patients": tuple(path for path in paths if path is not None),
                     "masks": tuple(masks),
                     "runs": tuple(runs),
                 }
             )
-            self._worker.submit(partial(self.session.write, journal), None, self._on_failure)
+            self._worker.submit(partial(self._session.write, journal), None, self._on_failure)
 
     def _saved(self, mask: Labels, patient: Patient) -> SavedMask | None:
         """Where a mask is: in the session's folder if it was changed, else where it was opened."""
-        scan, file = _path_of(patient.image), _path_of(mask)
+        scan, file = path_of_layer(patient.image), path_of_layer(mask)
         if id_of(mask) in self._masks:
             return self._masks[id_of(mask)]
         if scan is None or file is None:
@@ -209,15 +191,6 @@ class Autosave:
         if not self._failed:
             self._failed = True
             self._state.say(f"The session cannot be kept for the case of a crash: {error}", failed=True)
-
-
-def _changes(mask: Labels) -> tuple[Any, ...]:
-    return (mask.events.paint, mask.events.data, mask.events.labels_update)
-
-
-def _path_of(layer: Layer) -> Path | None:
-    origin = origin_of(layer)
-    return None if origin is None else origin.path
 
 
 def _unlink(file: Path) -> None:

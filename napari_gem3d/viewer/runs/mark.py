@@ -9,6 +9,7 @@ from napari.layers import Layer
 
 from napari_gem3d.viewer.layers import SYNTHETIC, origin_of
 from napari_gem3d.viewer.planes.controller import Planes
+from napari_gem3d.viewer.signals import Connections
 
 _KEY = "gem3d_synthetic"
 _COLOUR = "#ff6e40"
@@ -33,9 +34,9 @@ class SyntheticMark:
         self._planes = planes
         self._overlays: list[TextOverlay] = []
         self._watched: list[Layer] = []
+        self._layers, self._seen = Connections(), Connections()
         layers = planes.viewer.layers.events
-        for event in (layers.inserted, layers.removed):
-            event.connect(self._on_layers)
+        self._layers.add(self._on_layers, layers.inserted, layers.removed)
         planes.models_changed.connect(self._on_models)
         self._on_models()
         self._on_layers()
@@ -47,11 +48,9 @@ class SyntheticMark:
 
     def close(self) -> None:
         """Let go of the viewer; what is shown stays marked."""
-        layers = self._planes.viewer.layers.events
-        for event in (layers.inserted, layers.removed):
-            event.disconnect(self._on_layers)
+        self._layers.close()
+        self._seen.close()
         self._planes.models_changed.disconnect(self._on_models)
-        self._watch([])
 
     def _on_models(self) -> None:
         """Canvases come and go with the planes that are opened."""
@@ -66,17 +65,11 @@ class SyntheticMark:
         self._update()
 
     def _on_layers(self, event: Any = None) -> None:
-        self._watch([layer for layer in self._planes.viewer.layers if is_synthetic(layer)])
-        self._update()
-
-    def _watch(self, layers: list[Layer]) -> None:
+        self._watched = [layer for layer in self._planes.viewer.layers if is_synthetic(layer)]
+        self._seen.close()
         for layer in self._watched:
-            for event in (layer.events.visible, layer.events.opacity):
-                event.disconnect(self._update)
-        self._watched = layers
-        for layer in layers:
-            for event in (layer.events.visible, layer.events.opacity):
-                event.connect(self._update)
+            self._seen.add(self._update, layer.events.visible, layer.events.opacity)
+        self._update()
 
     def _update(self, event: Any = None) -> None:
         visible = any(layer.visible and layer.opacity > 0 for layer in self._watched)

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari.layers import Layer
 from napari.types import LayerDataTuple
-from psygnal import EventedModel
-from pydantic import ConfigDict
+from qtpy.QtWidgets import QFrame
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import read_label_map, read_volume
-from napari_gem3d.viewer.layers import METADATA, image_layer, labels_layer, origin_of
+from napari_gem3d.viewer.context import Context
+from napari_gem3d.viewer.layers import METADATA, image_layer, labels_layer, path_of_layer
 from napari_gem3d.viewer.patients import Patient
 from napari_gem3d.viewer.reader import layer_name
 from napari_gem3d.viewer.run import Run
+from napari_gem3d.viewer.runs.autosave import Autosave
 from napari_gem3d.viewer.session import Journal, SavedMask, SavedRun, discard_session, lost_session
+from napari_gem3d.viewer.signals import State
+from napari_gem3d.viewer.widgets import button, column, line, row
 
-if TYPE_CHECKING:
-    from napari_gem3d.viewer.workbench import Workbench
 
-
-class RestoreState(EventedModel):
+class RestoreState(State):
     """What is offered.
 
     Attributes
@@ -32,8 +33,6 @@ class RestoreState(EventedModel):
     folder, journal
         Of the session that a crash has ended; None while none is offered.
     """
-
-    model_config = ConfigDict(arbitrary_types_allowed=True, validate_assignment=True)
 
     folder: Path | None = None
     journal: Journal | None = None
@@ -67,8 +66,10 @@ class Restore:
 
     Parameters
     ----------
-    workbench
-        Whose session goes on with what is restored.
+    autosave
+        Keeps it from then on.
+    show, show_run
+        Add layers to the viewer; show a result.
 
     Attributes
     ----------
@@ -76,10 +77,17 @@ class Restore:
         What is offered.
     """
 
-    def __init__(self, workbench: Workbench) -> None:
-        self._workbench = workbench
+    def __init__(
+        self,
+        context: Context,
+        autosave: Autosave,
+        show: Callable[[Iterable[LayerDataTuple]], None],
+        show_run: Callable[[Run], None],
+    ) -> None:
+        self._context, self._panel, self._autosave = context, context.state, autosave
+        self._show_layers, self._show_run = show, show_run
         self.state = RestoreState()
-        lost = lost_session(workbench.session.root)
+        lost = lost_session(context.session.root)
         if lost is not None:
             self.state.folder, self.state.journal = lost
 
@@ -89,10 +97,10 @@ class Restore:
         if folder is None or journal is None:
             return
         self._withdraw()
-        open_now = {path for patient in self._workbench.state.patients if (path := _path_of(patient)) is not None}
-        self._workbench.state.say("Opening the last session …")
-        self._workbench.files.submit(
-            partial(self._read, journal, open_now), partial(self._show, folder), self._workbench.state.say_error
+        open_now = {path for patient in self._panel.patients if (path := path_of_layer(patient.image)) is not None}
+        self._panel.say("Opening the last session …")
+        self._context.files.submit(
+            partial(self._read, journal, open_now), partial(self._show, folder), self._panel.say_error
         )
 
     def discard(self) -> None:
@@ -100,7 +108,7 @@ class Restore:
         folder = self.state.folder
         if folder is not None:
             self._withdraw()
-            self._workbench.files.submit(partial(discard_session, folder), None, self._workbench.state.say_error)
+            self._context.files.submit(partial(discard_session, folder), None, self._panel.say_error)
 
     def _withdraw(self) -> None:
         self.state.folder = self.state.journal = None
@@ -116,7 +124,7 @@ class Restore:
                 found.scans.append(image_layer(read_volume(path), layer_name(path)))
             except InputError:
                 found.missing.append(path.name)
-        table = self._workbench.state.table
+        table = self._panel.table
         for mask in journal.masks:
             try:
                 found.masks.append((mask, labels_layer(read_label_map(mask.file, table), mask.name)))
@@ -124,53 +132,67 @@ class Restore:
                 found.missing.append(mask.name)
         for run in journal.runs:
             try:
-                recipe = self._workbench.engine.read_recipe(run.file)
+                recipe = self._context.engine.read_recipe(run.file)
                 found.runs.append((run, image_layer(read_volume(run.file), run.name, synthetic=True), recipe))
             except InputError:
                 found.missing.append(run.name)
         return found
 
     def _show(self, folder: Path, found: _Found) -> None:
-        workbench = self._workbench
-        workbench.session.adopt(folder)
-        workbench.show(found.scans)
-        patients = {_path_of(patient): patient for patient in workbench.state.patients}
+        self._context.session.adopt(folder)
+        self._show_layers(found.scans)
+        patients = {path_of_layer(patient.image): patient for patient in self._panel.patients}
         missing = list(found.missing)
         for mask, layer_tuple in found.masks:
             patient = patients.get(mask.patient)
             if patient is None:
                 missing.append(mask.name)
                 continue
-            layer = workbench.viewer.add_layer(Layer.create(*layer_tuple))
+            layer = self._context.viewer.add_layer(Layer.create(*layer_tuple))
             layer.metadata[METADATA] = replace(layer.metadata[METADATA], before=mask.before)
             patient.mask = layer
             if mask.changed:
-                workbench.autosave.keep_mask(layer, mask)
+                self._autosave.keep_mask(layer, mask)
         for saved, layer_tuple, recipe in found.runs:
             patient = patients.get(saved.patient)
             if patient is None:
                 missing.append(saved.name)
                 continue
             self._add_run(saved, layer_tuple, recipe, patient, patients.get(saved.donor))
-        workbench.autosave.write_journal()
+        self._autosave.write_journal()
         lost = f" These could not be opened: {', '.join(missing)}." if missing else ""
-        workbench.state.say(f"The last session is open again.{lost}", failed=bool(missing))
+        self._panel.say(f"The last session is open again.{lost}", failed=bool(missing))
 
     def _add_run(
         self, saved: SavedRun, layer_tuple: LayerDataTuple, recipe: Any, patient: Patient, donor: Patient | None
     ) -> None:
-        workbench = self._workbench
-        layer = workbench.viewer.add_layer(Layer.create(*layer_tuple))
+        layer = self._context.viewer.add_layer(Layer.create(*layer_tuple))
         like = patient if saved.mode == "edit" or donor is None else donor
         layer.contrast_limits = like.image.contrast_limits
         layer.metadata["recipe"] = recipe.model_dump(mode="json")
         run = Run(saved.name, patient, donor, None, saved.mode, "finished" if saved.finished else "partial", layer)
         run.recipe, run.started, run.seconds = recipe, True, saved.seconds
-        workbench.autosave.keep(run, saved)
-        workbench.state.runs = (*workbench.state.runs, run)
-        workbench.results.show(run)
+        self._autosave.keep(run, saved)
+        self._panel.runs = (*self._panel.runs, run)
+        self._show_run(run)
 
 
-def _path_of(patient: Patient) -> Path | None:
-    origin = origin_of(patient.image)
-    return None if origin is None else origin.path
+class RestoreLine(QFrame):
+    """The line at the top of the panel that offers the session which a crash has ended; hidden where there is none."""
+
+    def __init__(self, restore: Restore, kept: str) -> None:
+        super().__init__()
+        self._restore = restore
+        self.setObjectName("gem3d_restore")
+        self.setStyleSheet("#gem3d_restore { border: 1px solid #ffb74d; border-radius: 4px; }")
+        self.offer = line(kept)
+        self.restore = button("Restore", "Open its scans, masks and results again, and go on", restore.restore)
+        tooltip = "Delete what it kept: results and masks that were not exported are lost"
+        self.discard = button("Discard", tooltip, restore.discard)
+        column(self, self.offer, row(self.restore, self.discard)).setContentsMargins(8, 6, 8, 6)
+        restore.state.events.journal.connect(self._show)
+        self._show()
+
+    def _show(self) -> None:
+        self.offer.setText(self._restore.state.offer)
+        self.setVisible(bool(self._restore.state.offer))

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from psygnal import EventedModel
-from pydantic import ConfigDict
 from qtpy.QtWidgets import QApplication
 
 from napari_gem3d.errors import InputError
+from napari_gem3d.viewer.context import Context
+from napari_gem3d.viewer.generation import Generation
+from napari_gem3d.viewer.informed.controller import Informed
+from napari_gem3d.viewer.informed.thumbnails import grey
 from napari_gem3d.viewer.layers import is_tool, origin_of, volume_of
 from napari_gem3d.viewer.run import Run
 from napari_gem3d.viewer.runs.comparison import Comparison
 from napari_gem3d.viewer.runs.mark import SyntheticMark
-
-if TYPE_CHECKING:
-    from napari_gem3d.viewer.workbench import Workbench
+from napari_gem3d.viewer.signals import State
 
 _THUMBNAIL = 96
 
 
-class ResultsState(EventedModel):
+class ResultsState(State):
     """What is going on with results.
 
     Attributes
@@ -36,8 +35,6 @@ class ResultsState(EventedModel):
         The run that was deleted last and can be brought back, None if there is none.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, validate_assignment=True)
-
     shown: Any = None
     deleted: Any = None
 
@@ -47,31 +44,30 @@ class Results:
 
     Parameters
     ----------
-    workbench
-        Whose runs, viewer, engine and worker serve.
+    comparison
+        Shows a result against the scan or another result.
+    informed, generation
+        Choose what informed a result, to generate it again.
 
     Attributes
     ----------
     state
         What is shown and what can be brought back.
-    comparison
-        Shows a result against the scan or another result.
     mark
         Says SYNTHETIC on the canvases.
     """
 
-    def __init__(self, workbench: Workbench) -> None:
-        self._workbench = workbench
-        self._panel = workbench.state
+    def __init__(self, context: Context, comparison: Comparison, informed: Informed, generation: Generation) -> None:
+        self._context, self._panel, self._viewer = context, context.state, context.viewer
+        self._informed, self._generation = informed, generation
         self.state = ResultsState()
-        self.comparison = Comparison(workbench)
-        self.mark = SyntheticMark(workbench.planes)
-        workbench.viewer.layers.events.removed.connect(self._on_removed)
+        self.comparison = comparison
+        self.mark = SyntheticMark(context.planes)
+        context.viewer.layers.events.removed.connect(self._on_removed)
 
     def close(self) -> None:
         """Let go of the viewer."""
-        self._workbench.viewer.layers.events.removed.disconnect(self._on_removed)
-        self.comparison.close()
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
         self.mark.close()
 
     def show(self, run: Run) -> None:
@@ -84,7 +80,7 @@ class Results:
         for other in self._panel.runs:
             if other.layer is not None:
                 other.layer.visible = other is run
-        layers = self._workbench.viewer.layers
+        layers = self._viewer.layers
         if run.patient.image in layers and layers.index(run.layer) < layers.index(run.patient.image):
             layers.move(layers.index(run.layer), layers.index(run.patient.image) + 1)
         self.state.shown = run
@@ -97,18 +93,17 @@ class Results:
             return None
         state.patient = run.patient
         if run.donor is not None and run.donor in state.patients:
-            self._workbench.informed.choose(run.donor)
-        elif run.order is None or run.order.informed is not None:
+            self._informed.choose(run.donor)
+        elif run.request is None or run.request.informed is not None:
             state.say_error(
                 InputError(f"The scan that gave the informed slice of {run.name} is closed; open it again.")
             )
             return None
         state.donor_slice, state.steps = recipe.informed_slice, recipe.steps
         state.random_seed, state.seed = False, recipe.seed
-        choices = self._workbench.generation.choices
         for name in ("anatomy", "mass_effect_mm"):
-            setattr(choices, name, getattr(recipe, name, getattr(choices, name)))
-        return self._workbench.generate(run.mode)
+            setattr(state, name, getattr(recipe, name, getattr(state, name)))
+        return self._generation.generate(run.mode)
 
     def delete(self, run: Run) -> None:
         """Take a result away, or a waiting run out of the queue; the last one can be brought back."""
@@ -117,8 +112,8 @@ class Results:
         self._panel.runs = tuple(other for other in self._panel.runs if other is not run)
         if run.layer is None or run.status not in ("finished", "partial"):
             return
-        if run.layer in self._workbench.viewer.layers:
-            self._workbench.viewer.layers.remove(run.layer)
+        if run.layer in self._viewer.layers:
+            self._viewer.layers.remove(run.layer)
         self.state.deleted = run
         self._panel.say(f"{run.name} is deleted.")
 
@@ -128,7 +123,7 @@ class Results:
         if run is None:
             return
         self.state.deleted = None
-        self._workbench.viewer.add_layer(run.layer)
+        self._viewer.add_layer(run.layer)
         self._panel.runs = (*self._panel.runs, run)
         self._panel.say(f"{run.name} is back.")
         self.show(run)
@@ -142,15 +137,15 @@ class Results:
         self._panel.say(f"Exporting {run.name} …")
 
         def write() -> list[Path]:
-            return self._workbench.engine.export(volume_of(layer), recipe, path, sources)
+            return self._context.engine.export(volume_of(layer), recipe, path, sources)
 
         def tell(written: list[Path]) -> None:
             others = f" (with {', '.join(file.name for file in written[1:])})" if len(written) > 1 else ""
             self._panel.say(f"Exported {written[0].name}{others} to {written[0].parent}.")
 
-        self._workbench.files.submit(write, tell, self._panel.say_error)
+        self._context.files.submit(write, tell, self._panel.say_error)
 
-    def copy_command(self, run: Run, done: Callable[[str], None] | None = None) -> None:
+    def copy_command(self, run: Run) -> None:
         """Put the command line that generates a result again into the clipboard."""
         if run.recipe is None:
             self._panel.say_error(InputError(f"{run.name} has not begun, so that it has no recipe yet."))
@@ -160,12 +155,8 @@ class Results:
         def tell(line: str) -> None:
             QApplication.clipboard().setText(line)
             self._panel.say("The command is in the clipboard; its masks stay in the session folder for two weeks.")
-            if done is not None:
-                done(line)
 
-        self._workbench.files.submit(
-            partial(self._workbench.engine.command, run.recipe, out), tell, self._panel.say_error
-        )
+        self._context.files.submit(partial(self._context.engine.command, run.recipe, out), tell, self._panel.say_error)
 
     def thumbnail(self, run: Run) -> NDArray[np.uint8] | None:
         """The axial slice through the lesion, (rows, columns) of grey values, as radiologists look at it."""
@@ -175,21 +166,18 @@ class Results:
         shown, depth = run.patient.middle_slice(), layer.data.shape[0]
         if layer.data.shape[0] != run.patient.num_slices:
             shown = depth // 2
-        low, high = layer.contrast_limits
-        plane = np.asarray(layer.data[min(max(shown, 0), depth - 1)], np.float32)
-        step = max(1, max(plane.shape) // _THUMBNAIL)
-        # Rows of canonical axes run to the front and columns to the patient's right: both are turned.
-        plane = plane[::-step, ::-step]
-        return np.clip((plane - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
+        picture = grey(layer.data[min(max(shown, 0), depth - 1)], layer.contrast_limits)
+        step = max(1, max(picture.shape) // _THUMBNAIL)
+        return picture[::step, ::step]
 
     def _sources(self) -> list[Path]:
         """The files of everything that is open, which no export may replace."""
-        origins = [origin_of(layer) for layer in self._workbench.viewer.layers if not is_tool(layer)]
+        origins = [origin_of(layer) for layer in self._viewer.layers if not is_tool(layer)]
         return [origin.path for origin in origins if origin is not None and origin.path is not None]
 
     def _on_removed(self, event: Any = None) -> None:
         """A result whose layer was deleted in napari's own list is deleted."""
-        layers = self._workbench.viewer.layers
+        layers = self._viewer.layers
         for run in self._panel.runs:
             if run.layer is not None and run.status in ("finished", "partial") and run.layer not in layers:
                 self.delete(run)

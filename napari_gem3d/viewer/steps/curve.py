@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QWidget
 from napari_gem3d.viewer.curve import Curves
 
 _HEIGHT = 64
-_SCAN, _MADE = QColor("#9a9a9a"), QColor("#4fc3f7")
+_SCAN, _SYNTHETIC = QColor("#9a9a9a"), QColor("#4fc3f7")
 
 
 class CurvePlot(QWidget):
@@ -45,7 +45,7 @@ class CurvePlot(QWidget):
         painter.setPen(QPen(QColor(128, 128, 128, 90)))
         painter.drawRect(frame)
         highest = _highest(self.curves)
-        for values, colour in ((self.curves.scan, _SCAN), (self.curves.made, _MADE)):
+        for values, colour in ((self.curves.scan, _SCAN), (self.curves.synthetic, _SYNTHETIC)):
             painter.setPen(QPen(colour, 1.4))
             for line in polylines(values, frame, highest):
                 painter.drawPolyline(line)
@@ -58,7 +58,7 @@ class CurvePlot(QWidget):
         painter.setPen(text)
         painter.drawText(row, Qt.AlignmentFlag.AlignLeft, f"Change between slices, up to {100 * highest:.0f} %")
         right = row
-        for name, colour in (("result", _MADE), ("scan ", _SCAN)):
+        for name, colour in (("result", _SYNTHETIC), ("scan ", _SCAN)):
             painter.setPen(colour)
             painter.drawText(right, Qt.AlignmentFlag.AlignRight, name)
             right = right.adjusted(0, 0, -self.fontMetrics().horizontalAdvance(name + " "), 0)
@@ -66,7 +66,7 @@ class CurvePlot(QWidget):
 
 def _highest(curves: Curves) -> float:
     """Top of the scale: a little above what is drawn, but for the few ends of the body where slices change wholly."""
-    drawn = np.concatenate([values[np.isfinite(values)] for values in (curves.scan, curves.made)])
+    drawn = np.concatenate([values[np.isfinite(values)] for values in (curves.scan, curves.synthetic)])
     return float(np.percentile(drawn, 98)) * 1.15 if drawn.size and drawn.max() > 0 else 1.0
 
 

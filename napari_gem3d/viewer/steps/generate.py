@@ -4,72 +4,58 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QProgressBar, QWidget
 
+from napari_gem3d.viewer.context import Context
+from napari_gem3d.viewer.generation import Generation
+from napari_gem3d.viewer.models.manager import Models
+from napari_gem3d.viewer.runs.results import Results
 from napari_gem3d.viewer.runs.shelf import RunsShelf
 from napari_gem3d.viewer.steps.curve import CurvePlot
-from napari_gem3d.viewer.steps.parts import line, row, step
 from napari_gem3d.viewer.steps.settings import GenerateSettings, time_left
-from napari_gem3d.viewer.workbench import Workbench
+from napari_gem3d.viewer.widgets import button, line, row, step
 
 
 class GenerateStep(QWidget):
     """Settings of a generation, its buttons, its progress and curve, the panel's line, and the runs."""
 
-    def __init__(self, workbench: Workbench, log: Path) -> None:
+    def __init__(self, context: Context, generation: Generation, results: Results, models: Models, log: Path) -> None:
         super().__init__()
-        self._workbench = workbench
-        state = workbench.state
-        self.settings = GenerateSettings(workbench)
-        self.generate = QPushButton("Generate")
-        self.generate.setToolTip("Begin, or wait in line while another generation runs")
+        state = self._state = context.state
+        self._generation = generation
+        self.settings = GenerateSettings(context, models)
+        tooltip = "Begin, or wait in line while another generation runs"
+        self.generate = button("Generate", tooltip, generation.generate)
         self.generate.setStyleSheet("QPushButton { font-weight: bold; }")
-        self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("Stop; finished slices are kept")
-        self.resume = QPushButton("Continue")
-        self.resume.setToolTip("Go on where the latest run was cancelled: the result is as if it never had been")
+        self.cancel = button("Cancel", "Stop; finished slices are kept", generation.cancel)
+        tooltip = "Go on where the latest run was cancelled: the result is as if it never had been"
+        self.resume = button("Continue", tooltip, self._resume)
         self.progress = QProgressBar()
         self.progress.setRange(0, 1000)
         self.curve = CurvePlot()
         self.message = line(f"The log is {log}")
-
-        frame, inside = step(4, "Generate")
-        inside.addWidget(self.settings)
-        inside.addLayout(row(self.generate, self.cancel, self.resume))
-        inside.addWidget(self.progress)
-        inside.addWidget(self.curve)
-        inside.addWidget(self.message)
-        self.runs = RunsShelf(workbench)
-        inside.addWidget(self.runs)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(frame)
-
-        self.generate.clicked.connect(lambda: workbench.generate())
-        self.cancel.clicked.connect(workbench.cancel)
-        self.resume.clicked.connect(self._resume)
+        self.runs = RunsShelf(context, generation, results)
+        buttons = row(self.generate, self.cancel, self.resume)
+        step(4, "Generate", self, self.settings, buttons, self.progress, self.curve, self.message, self.runs)
         for event in (state.events.activity, state.events.progress, state.events.runs):
             event.connect(self._show_progress)
-        choices = workbench.generation.choices
-        choices.events.mode.connect(self._show_mode)
-        choices.events.curves.connect(self.curve.show_curves)
+        state.events.mode.connect(self._show_mode)
+        state.events.curves.connect(self.curve.show_curves)
         state.events.message.connect(self._show_message)
         self._show_mode()
         self._show_progress()
         self._show_message()
 
     def _resume(self) -> None:
-        if self._workbench.run is not None:
-            self._workbench.resume(self._workbench.run)
+        if self._state.run is not None:
+            self._generation.resume(self._state.run)
 
     def _show_mode(self) -> None:
-        edit = self._workbench.generation.choices.mode == "edit"
-        self.generate.setText("Edit" if edit else "Generate")
+        self.generate.setText("Edit" if self._state.mode == "edit" else "Generate")
 
     def _show_progress(self) -> None:
-        state = self._workbench.state
+        state, run = self._state, self._state.run
         idle = state.activity == "idle"
-        run = self._workbench.run
         self.cancel.setEnabled(state.activity == "running")
         can_continue = idle and run is not None and run.can_continue
         self.resume.setVisible(can_continue)
@@ -85,6 +71,5 @@ class GenerateStep(QWidget):
         self.progress.setUpdatesEnabled(True)
 
     def _show_message(self) -> None:
-        state = self._workbench.state
-        self.message.setText(state.message)
-        self.message.setStyleSheet("color: #ff8a80;" if state.failed else "")
+        self.message.setText(self._state.message)
+        self.message.setStyleSheet("color: #ff8a80;" if self._state.failed else "")

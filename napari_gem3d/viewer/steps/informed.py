@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QStandardItemModel
-from qtpy.QtWidgets import QLabel, QPushButton, QSpinBox, QStackedWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QSpinBox, QStackedWidget, QWidget
 from superqt import QLabeledSlider
+from superqt.utils import signals_blocked
 
-from napari_gem3d.viewer.informed.pictures import as_pixmap, axial_picture, grey, intensity_range
+from napari_gem3d.viewer.context import Context
+from napari_gem3d.viewer.informed.controller import Informed
 from napari_gem3d.viewer.informed.strip import SliceStrip
+from napari_gem3d.viewer.informed.thumbnails import as_pixmap, axial_picture, grey, intensity_range
 from napari_gem3d.viewer.patients import Patient
-from napari_gem3d.viewer.steps.parts import choices, fill, line, position, row, step
-from napari_gem3d.viewer.workbench import Workbench
+from napari_gem3d.viewer.widgets import bind, button, choices, fill, holder, line, position, row, step, whole
 
 _PICTURE = 104
 _DRAWN = "drawn by the model"
@@ -20,61 +22,45 @@ _DRAWN = "drawn by the model"
 class InformedStep(QWidget):
     """Where the slice comes from, which one it is, and how it looks beside the target's own."""
 
-    def __init__(self, workbench: Workbench) -> None:
+    def __init__(self, context: Context, informed: Informed) -> None:
         super().__init__()
-        self._workbench, self._informed = workbench, workbench.informed
+        self._panel, self._informed = context.state, informed
         self.donors = choices("Where the informed slice comes from: a patient, or the model itself")
         self.slice = QSpinBox()
         self.slice.setToolTip("Axial slice, counted from the lowest, 0")
-        self.match = QPushButton("At crosshair")
-        self.match.setToolTip("Take the slice at the same relative height as the crosshair")
+        tooltip = "Take the slice at the same relative height as the crosshair"
+        self.match = button("At crosshair", tooltip, informed.match)
         self.strip = SliceStrip()
-        self.position = QLabeledSlider(Qt.Orientation.Horizontal)
-        self.position.setRange(0, 100)
-        self.position.setToolTip("Where the drawn slice lies, in % of the way from the lowest slice to the highest")
-        self.seed = QSpinBox()
-        self.seed.setRange(0, 2**31 - 1)
-        self.seed.setToolTip("Seed of the drawn slice alone; the same seed draws the same slice")
+        slider = QLabeledSlider(Qt.Orientation.Horizontal)
+        slider.setRange(0, 100)
+        slider.setToolTip("Where the drawn slice lies, in % of the way from the lowest slice to the highest")
+        self.position = bind(slider, informed.state, "position", lambda p: round(100 * p), lambda value: value / 100)
+        tooltip = "Seed of the drawn slice alone; the same seed draws the same slice"
+        self.seed = whole(informed.state, "seed", 0, 2**31 - 1, tooltip)
         self.pages = QStackedWidget()
         self.pages.addWidget(self.strip)
-        page = QWidget()
-        page.setLayout(row(QLabel("%"), self.position, QLabel("Seed"), self.seed))
-        page.layout().setContentsMargins(0, 0, 0, 0)
-        self.pages.addWidget(page)
+        self.pages.addWidget(holder(QLabel("%"), self.position, QLabel("Seed"), self.seed))
         self.pages.setFixedHeight(self.strip.height())
         self.picture, self.about = _picture("The informed slice"), line()
         self.target, self.about_target = _picture("The patient's own slice that it stands for"), line()
+        pictures = row(self.picture, self.about, self.target, self.about_target)
+        step(3, "Informed slice", self, row(self.donors, self.slice, self.match), self.pages, pictures)
 
-        frame, inside = step(3, "Informed slice")
-        chosen = row(self.donors, self.slice, self.match)
-        inside.addLayout(chosen)
-        inside.addWidget(self.pages)
-        inside.addLayout(row(self.picture, self.about, self.target, self.about_target))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(frame)
-        self._connect()
-        self._show()
-
-    def _connect(self) -> None:
-        informed, panel = self._informed, self._workbench.state
         self.donors.currentIndexChanged.connect(self._choose)
-        self.slice.valueChanged.connect(self._choose_slice)
-        self.strip.chosen.connect(self._choose_slice)
-        for asked in (self.match.clicked, self.strip.match_asked):
-            asked.connect(lambda *_: informed.match())
-        self.position.valueChanged.connect(lambda value: setattr(informed.state, "position", value / 100))
-        self.seed.valueChanged.connect(lambda value: setattr(informed.state, "seed", value))
-        events, own = panel.events, informed.state.events
+        for chosen in (self.slice.valueChanged, self.strip.chosen):
+            chosen.connect(lambda index: setattr(context.state, "donor_slice", index))
+        self.strip.match_asked.connect(informed.match)
+        events, own = context.state.events, informed.state.events
         for event in (events.patients, events.patient, events.donor, own.source, own.obstacle):
             event.connect(self._show)
         for event in (events.donor_slice, own.drawn, own.drawing, own.position, own.seed):
             event.connect(self._show_slice)
-        self._workbench.planes.state.events.focus.connect(self._mark)
+        context.planes.state.events.focus.connect(self._mark)
         informed.thumbnails.ready.connect(self._show_strip)
+        self._show()
 
     def _show(self) -> None:
-        panel, state = self._workbench.state, self._informed.state
+        panel, state = self._panel, self._informed.state
         names = [f"{p.name} (its own slice)" if p is panel.patient else p.name for p in panel.patients]
         drawn = state.source == "generated"
         fill(self.donors, [*names, _DRAWN], len(names) if drawn else position(panel.donor, panel.patients))
@@ -92,7 +78,7 @@ class InformedStep(QWidget):
         self._show_slice()
 
     def _show_strip(self, patient: Patient | None = None) -> None:
-        donor = self._workbench.state.donor
+        donor = self._panel.donor
         if donor is None or self._informed.state.source == "generated":
             self.strip.show_slices(None, (0, 1), 0)
         elif patient is None or patient is donor:
@@ -100,26 +86,22 @@ class InformedStep(QWidget):
             self.strip.show_slices(self._informed.thumbnails.of(donor), (limits[0], limits[1]), donor.num_slices)
 
     def _show_slice(self) -> None:
-        panel, state = self._workbench.state, self._informed.state
-        blockers = [QSignalBlocker(widget) for widget in (self.slice, self.position, self.seed)]
-        if panel.donor is not None:
-            self.slice.setRange(0, panel.donor.num_slices - 1)
-        self.slice.setValue(panel.donor_slice)
-        self.position.setValue(round(state.position * 100))
-        self.seed.setValue(state.seed)
-        for blocker in blockers:
-            blocker.unblock()
+        panel = self._panel
+        with signals_blocked(self.slice):
+            if panel.donor is not None:
+                self.slice.setRange(0, panel.donor.num_slices - 1)
+            self.slice.setValue(panel.donor_slice)
         self._mark()
-        if state.source == "generated":
+        if self._informed.state.source == "generated":
             self._show_drawn()
         else:
             self._show_of(panel.donor, panel.donor_slice, self.picture, self.about, "informed")
         self._show_of(panel.patient, self._informed.stands_for, self.target, self.about_target, "target")
 
     def _mark(self) -> None:
-        donor = self._workbench.state.donor
+        donor = self._panel.donor
         if donor is not None:
-            self.strip.mark(self._workbench.state.donor_slice, self._informed.matching)
+            self.strip.mark(self._panel.donor_slice, self._informed.matching)
 
     def _show_of(self, patient: Patient | None, index: int, picture: QLabel, about: QLabel, what: str) -> None:
         """Picture of a patient's slice, what it is and the range of its intensities."""
@@ -146,15 +128,12 @@ class InformedStep(QWidget):
         self.about.setToolTip("In the intensities of the patient's own scan")
 
     def _choose(self, index: int) -> None:
-        patients = self._workbench.state.patients
+        patients = self._panel.patients
         if 0 <= index < len(patients):
             self._informed.choose(patients[index])
         elif index == len(patients):
             self._informed.choose_generated()
             self._show()
-
-    def _choose_slice(self, index: int) -> None:
-        self._workbench.state.donor_slice = index
 
 
 def _picture(tooltip: str) -> QLabel:

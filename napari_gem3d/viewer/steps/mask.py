@@ -3,115 +3,96 @@
 from __future__ import annotations
 
 from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QGridLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QPushButton, QWidget
 
 from napari_gem3d.labels import Label
+from napari_gem3d.viewer.body.anatomy import ScanAnatomy
+from napari_gem3d.viewer.body.controller import Bodies
+from napari_gem3d.viewer.context import Context
 from napari_gem3d.viewer.layers import origin_of
+from napari_gem3d.viewer.lesions.controller import Lesions
+from napari_gem3d.viewer.masks import Masks
 from napari_gem3d.viewer.steps.lesion_tools import LesionTools, UndoRow
-from napari_gem3d.viewer.steps.parts import choices, fill, line, position, row, step
-from napari_gem3d.viewer.workbench import Workbench
+from napari_gem3d.viewer.widgets import button, choices, fill, line, position, row, step
 
 
 class MaskStep(QWidget):
     """The patient's label maps, a brush for each label of the model, and the lesion tools."""
 
-    def __init__(self, workbench: Workbench) -> None:
+    def __init__(
+        self, context: Context, masks: Masks, lesions: Lesions, bodies: Bodies, scan_anatomy: ScanAnatomy
+    ) -> None:
         super().__init__()
-        self._workbench = workbench
+        self._state, self._masks, self._finding = context.state, masks, bodies.state
         self.masks = choices("The label map that the synthetic scan will follow")
-        self.new = QPushButton("New")
-        self.new.setToolTip("Add an empty mask for this patient")
+        self.new = button("New", "Add an empty mask for this patient", masks.new)
         self.brushes: dict[int, QPushButton] = {}
         self._grid = QGridLayout()
         self._grid.setSpacing(6)
         self.body = line("The model draws only inside this region")
-        self.anatomy = QPushButton()
-
-        frame, inside = step(2, "Mask")
-        inside.addLayout(row(self.masks, self.new))
-        self.history = UndoRow(workbench.lesions)
-        self.tools = LesionTools(workbench.lesions)
-        inside.addLayout(self._grid)
-        inside.addWidget(self.history)
-        inside.addWidget(self.tools)
-        inside.addLayout(row(self.body, self.anatomy))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(frame)
-
+        self.anatomy = button("", "", scan_anatomy.show)
+        self.history = UndoRow(lesions)
+        self.tools = LesionTools(lesions, context.state)
+        below = (self._grid, self.history, self.tools, row(self.body, self.anatomy))
+        step(2, "Mask", self, row(self.masks, self.new), *below)
         self.masks.currentIndexChanged.connect(self._choose)
-        self.new.clicked.connect(workbench.new_mask)
-        self.anatomy.clicked.connect(workbench.body.anatomy.show)
-        events = workbench.state.events
+        events = context.state.events
         for event in (events.patients, events.masks, events.mask, events.patient):
             event.connect(self._show)
-        for event in (events.table, events.model, workbench.body.state.events.finding):
+        for event in (events.table, events.model, bodies.state.events.finding):
             event.connect(self._show_anatomy)
         events.table.connect(self._make_brushes)
         events.label.connect(self._show_brush)
         self._make_brushes()
-        self._show()
 
     def _make_brushes(self) -> None:
-        for button in self.brushes.values():
-            self._grid.removeWidget(button)
-            button.deleteLater()
-        self.brushes = {}
-        table = self._workbench.state.table
-        paintable = [label for label in table if label.meaning != "body"] if table is not None else []
+        for brush in self.brushes.values():
+            self._grid.removeWidget(brush)
+            brush.deleteLater()
+        paintable = [label for label in self._state.table or () if label.meaning != "body"]
         paintable.sort(key=lambda label: label.meaning == "tissue")
-        for label in paintable:
-            self.brushes[label.value] = self._brush(label)
+        self.brushes = {label.value: _brush(label) for label in paintable}
         if paintable:
-            erase = QPushButton("Erase")
-            erase.setToolTip("Erase labels with the brush, in 3D; the body comes back where they were")
-            self.brushes[0] = erase
-        for i, (value, button) in enumerate(self.brushes.items()):
-            button.setCheckable(True)
-            button.clicked.connect(lambda checked, value=value: self._toggle(value, checked))
-            self._grid.addWidget(button, i // 2, i % 2)
+            tooltip = "Erase labels with the brush, in 3D; the body comes back where they were"
+            self.brushes[0] = button("Erase", tooltip)
+        for i, (value, brush) in enumerate(self.brushes.items()):
+            brush.setCheckable(True)
+            brush.clicked.connect(lambda checked, value=value: self._toggle(value, checked))
+            self._grid.addWidget(brush, i // 2, i % 2)
         self._show()
-
-    def _brush(self, label: Label) -> QPushButton:
-        swatch = QPixmap(12, 12)
-        swatch.fill(QColor(label.colour))
-        button = QPushButton(QIcon(swatch), label.name)
-        button.setToolTip(f"Paint {label.name} (label {label.value}) with napari's brush; [ and ] change its size")
-        return button
 
     def _toggle(self, value: int, checked: bool) -> None:
         if checked:
-            self._workbench.paint(value)
+            self._masks.paint(value)
         else:
-            self._workbench.stop_painting()
+            self._masks.stop_painting()
 
     def _show_brush(self) -> None:
-        for value, button in self.brushes.items():
-            button.setChecked(value == self._workbench.state.label)
+        for value, brush in self.brushes.items():
+            brush.setChecked(value == self._state.label)
 
     def _show(self) -> None:
-        state = self._workbench.state
+        state = self._state
         fill(self.masks, [mask.name for mask in state.masks], position(state.mask, state.masks))
-        self.new.setEnabled(state.patient is not None)
-        for button in self.brushes.values():
-            button.setEnabled(state.patient is not None)
+        for widget in (self.new, *self.brushes.values()):
+            widget.setEnabled(state.patient is not None)
         self.body.setText(self._body_text())
         self._show_anatomy()
         self._show_brush()
 
     def _show_anatomy(self) -> None:
-        anatomy, finding = self._workbench.body.anatomy, self._workbench.body.state.finding
+        state, finding = self._state, self._finding.finding
         self.anatomy.setText("Finding …" if finding else "Show anatomy")
-        known = self._workbench.state.patient is not None and self._workbench.state.table is not None
-        self.anatomy.setEnabled(known and not finding and not anatomy.obstacle)
+        known = state.patient is not None and state.table is not None
+        self.anatomy.setEnabled(known and not finding and not state.no_anatomy)
         self.anatomy.setToolTip(
-            anatomy.obstacle
+            state.no_anatomy
             or "Write the ventricles, sulci and other tissue that the scan shows into the mask, where it says body, to "
             "see and paint them; one undo step"
         )
 
     def _body_text(self) -> str:
-        state = self._workbench.state
+        state = self._state
         body = state.table.body.name if state.table is not None and state.table.body is not None else "body"
         if state.patient is None:
             return ""
@@ -121,6 +102,13 @@ class MaskStep(QWidget):
         return f"The {body} comes from this patient's own scan: its foreground."
 
     def _choose(self, index: int) -> None:
-        masks = self._workbench.state.masks
-        if 0 <= index < len(masks):
-            self._workbench.state.mask = masks[index]
+        if 0 <= index < len(self._state.masks):
+            self._state.mask = self._state.masks[index]
+
+
+def _brush(label: Label) -> QPushButton:
+    swatch = QPixmap(12, 12)
+    swatch.fill(QColor(label.colour))
+    brush = button(label.name, f"Paint {label.name} (label {label.value}) with napari's brush; [ and ] change its size")
+    brush.setIcon(QIcon(swatch))
+    return brush

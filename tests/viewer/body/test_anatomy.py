@@ -16,7 +16,6 @@ from napari_gem3d.sampling.prepare_edit import prepare_edit
 from napari_gem3d.sampling.settings import Settings
 from napari_gem3d.viewer.engine import CoreEngine
 from napari_gem3d.viewer.layers import label_map_of, origin_of, restored_labels
-from napari_gem3d.viewer.planes.middle import middle_of
 from napari_gem3d.viewer.session import Session, read_journal
 from napari_gem3d.volume import resample
 
@@ -88,13 +87,13 @@ def test_it_is_written_where_the_mask_says_body_and_undone_in_one_step(panel, op
 def test_an_edit_compares_with_the_map_as_it_was_with_its_anatomy(panel, open_scan, show):
     scan = open_scan("anna", with_body=True)
     workbench = panel.workbench
-    assert workbench.generation.order("edit").before == scan.labels
+    assert workbench.generation.request("edit").before == scan.labels
     show()
     workbench.state.mask.data[5, 24, 14] = 3  # on csf
-    order = workbench.generation.order("edit")
-    assert order.before != scan.labels and workbench.session.root in order.before.parents
-    before = read_label_map(order.before, TABLE)
-    after = restored_labels(order.mask.copy(), order.mask_origin, TABLE)
+    request = workbench.generation.request("edit")
+    assert request.before != scan.labels and workbench.context.session.root in request.before.parents
+    before = read_label_map(request.before, TABLE)
+    after = restored_labels(request.mask.copy(), request.mask_origin, TABLE)
     differs = (
         resample(after, after.grid.canonical(), order=0).voxels
         != resample(before, after.grid.canonical(), order=0).voxels
@@ -102,16 +101,16 @@ def test_an_edit_compares_with_the_map_as_it_was_with_its_anatomy(panel, open_sc
     assert np.argwhere(differs).tolist() == [[5, 24, 14]]
     # A model without tissue is not told of it.
     workbench.state.table = LabelTable(TABLE.labels[:3])
-    assert workbench.generation.order("edit").before == scan.labels
+    assert workbench.generation.request("edit").before == scan.labels
 
 
 def test_a_lesion_painted_here_is_not_in_the_map_as_it_was(panel, open_scan, show):
     open_scan("anna", labels=False)
     workbench = panel.workbench
-    workbench.new_mask()
+    workbench.masks.new()
     workbench.state.mask.data[10, 20:30, 16:24] = 3
     show()
-    before = read_label_map(workbench.generation.order("edit").before, TABLE)
+    before = read_label_map(workbench.generation.request("edit").before, TABLE)
     assert set(before.values()) == {5, 6} and set(np.unique(data(panel))) == {0, 3, 5, 6}
 
 
@@ -122,7 +121,7 @@ def test_what_the_mask_holds_of_a_tissue_is_its_own(panel, open_scan, show):
     show()
     after = data(panel)
     assert np.argwhere(after == 5).tolist() == [[10, 34, 20]] and (after == 6).any()
-    before = read_label_map(workbench.generation.order("edit").before, TABLE)
+    before = read_label_map(workbench.generation.request("edit").before, TABLE)
     assert 5 not in before.values() and 6 in before.values()
     show()
     np.testing.assert_array_equal(data(panel), after)
@@ -153,7 +152,7 @@ def test_a_lesion_without_parts_has_no_shells(panel, open_scan, qtbot):
     assert lesions.state.shells == ((1, 6.0),) and lesions.state.core == 3
     panel.mask.tools.buttons["place"].click()
     assert form.shells[1].isVisibleTo(form)
-    form.core.box.activated.emit(2)  # lesion
+    form.core.activated.emit(2)  # lesion
     assert not form.shells[1].isVisibleTo(form)
     panel.workbench.planes.look_at(np.array((13, 26, 24)) * lesions.mask.scale + lesions.mask.translate)
     lesions.state.diameter = (16.0, 16.0, 16.0)
@@ -184,9 +183,9 @@ def test_every_label_but_the_body_is_painted_erased_and_exported(panel, open_sca
 def test_tissue_is_no_lesion_to_go_to(panel, open_scan, show):
     open_scan("anna", with_body=True)
     patient = panel.workbench.state.patient
-    before = patient.lesion_slice(), middle_of(patient)
+    before = patient.lesion_slice(), patient.middle()
     show()
-    assert (patient.lesion_slice(), middle_of(patient)) == before
+    assert (patient.lesion_slice(), patient.middle()) == before
     patient.mask.data[data(panel) == 1] = 4
     assert patient.lesion_slice() is None
 
@@ -204,7 +203,7 @@ def test_tissue_ends_where_the_corrected_body_ends(panel, open_scan, show, qtbot
     layer.paint((10, 24, 24), 0)
     workbench.body.correct(False)
     body = workbench.body.of(patient)
-    ordered = workbench.generation.order("volume").mask
+    ordered = workbench.generation.request("volume").mask
     assert (tissue & ~body).any() and not ordered[~body].any()
     np.testing.assert_array_equal(np.isin(ordered, (5, 6)), tissue & body)
 
@@ -215,7 +214,7 @@ def test_what_the_scan_does_not_tell_is_said(panel, open_scan, engine, show, qtb
     show()
     assert "does not show all of the anatomy (csf: slices of 4 mm are too thick);" in panel.workbench.state.message
     panel.generate.generate.click()
-    state, run = panel.workbench.state, panel.workbench.run
+    state, run = panel.workbench.state, panel.workbench.state.run
     qtbot.waitUntil(lambda: run.layer is not None)
     assert state.message.startswith("Generating with seed 1 … The scan does not show all")
     engine.permits.release(5)
@@ -228,35 +227,35 @@ def test_a_restored_session_still_knows_what_the_map_was(panel, open_scan, show,
     workbench = panel.workbench
     show()
     workbench.autosave.write_masks()
-    qtbot.waitUntil(lambda: read_journal(workbench.session.folder) is not None, timeout=20_000)
-    (saved,) = read_journal(workbench.session.folder).masks
+    qtbot.waitUntil(lambda: read_journal(workbench.context.session.folder) is not None, timeout=20_000)
+    (saved,) = read_journal(workbench.context.session.folder).masks
     assert saved.before == origin_of(workbench.state.mask).before is not None
     workbench.viewer.layers.clear()
-    workbench.restore.state.folder = workbench.session.folder
-    workbench.restore.state.journal = read_journal(workbench.session.folder)
+    workbench.restore.state.folder = workbench.context.session.folder
+    workbench.restore.state.journal = read_journal(workbench.context.session.folder)
     workbench.restore.restore()
     qtbot.waitUntil(lambda: workbench.state.mask is not None, timeout=20_000)
-    assert workbench.generation.order("edit").before == saved.before
+    assert workbench.generation.request("edit").before == saved.before
 
 
-def test_the_choice_is_ordered_and_taken_again(panel, open_scan, engine, qtbot):
+def test_the_choice_is_requested_and_taken_again(panel, open_scan, engine, qtbot):
     open_scan("anna")
-    box, choices = panel.generate.settings.anatomy, panel.workbench.generation.choices
+    box, choices = panel.generate.settings.anatomy, panel.workbench.state
     assert [box.itemText(i) for i in range(box.count())] == ["from the scan", "from the label map", "none"]
     assert box.isEnabled() and box.currentText() == "from the scan" and not box.isVisibleTo(panel)
     panel.generate.settings.more.click()
     assert box.isVisibleTo(panel)
     box.activated.emit(2)
     engine.permits.release(10)
-    run = panel.workbench.generate()
+    run = panel.workbench.generation.generate()
     qtbot.waitUntil(lambda: run.finished, timeout=15_000)
-    assert engine.orders[-1].anatomy == "none" and "no anatomy" in panel.generate.runs.cards[run].about.text()
+    assert engine.requests[-1].anatomy == "none" and "no anatomy" in panel.generate.runs.cards[run].about.text()
     run.recipe.informed_slice, run.recipe.steps, run.recipe.anatomy = 8, 7, "none"
     choices.anatomy = "map"
     assert box.currentText() == "from the label map"
     again = panel.workbench.results.again(run)
     qtbot.waitUntil(lambda: again.finished, timeout=15_000)
-    assert engine.orders[-1].anatomy == "none" and box.currentText() == "none"
+    assert engine.requests[-1].anatomy == "none" and box.currentText() == "none"
 
 
 def test_models_without_tissue_offer_none(panel, open_scan):
@@ -265,7 +264,7 @@ def test_models_without_tissue_offer_none(panel, open_scan):
     state.table = LabelTable(TABLE.labels[:3])
     for widget in (settings.anatomy, panel.mask.anatomy):
         assert not widget.isEnabled() and widget.toolTip() == "The model brain-flair knows no labels of anatomy."
-    panel.workbench.body.anatomy.show()
+    panel.workbench.anatomy.show()
     assert state.failed and "choose one that does" in state.message
     state.table = TABLE
     for widget in (settings.anatomy, panel.mask.anatomy):
@@ -294,18 +293,18 @@ def test_the_core_finds_in_the_panel_what_an_edit_finds(tmp_path):
         np.testing.assert_array_equal(inputs.weight == 1, new)
 
 
-def test_mass_effect_is_ordered_where_something_can_be_pushed(panel, open_scan, engine, qtbot):
+def test_mass_effect_is_requested_where_something_can_be_pushed(panel, open_scan, engine, qtbot):
     open_scan("anna")
     settings, workbench = panel.generate.settings, panel.workbench
     settings.mass_effect.setValue(6)
     engine.permits.release(5)
-    run = workbench.generate("edit")
+    run = workbench.generation.generate("edit")
     qtbot.waitUntil(lambda: run.finished, timeout=15_000)
-    assert engine.orders[-1].mass_effect_mm == 6 and "mass effect 6 mm" in panel.generate.runs.cards[run].about.text()
-    assert settings.mass_effect.isEnabled() and workbench.generation.order("volume").mass_effect_mm == 6
+    assert engine.requests[-1].mass_effect_mm == 6 and "mass effect 6 mm" in panel.generate.runs.cards[run].about.text()
+    assert settings.mass_effect.isEnabled() and workbench.generation.request("volume").mass_effect_mm == 6
     workbench.state.table = LabelTable(TABLE.labels[:3])
     assert not settings.mass_effect.isEnabled() and "push nothing" in settings.mass_effect.toolTip()
-    assert workbench.generation.order("volume").mass_effect_mm == 0
-    assert workbench.generation.order("edit").mass_effect_mm == 6
+    assert workbench.generation.request("volume").mass_effect_mm == 0
+    assert workbench.generation.request("edit").mass_effect_mm == 6
     settings.mode.activated.emit(1)
     assert settings.mass_effect.isEnabled() and settings.mass_effect.value() == 6

@@ -42,11 +42,11 @@ def test_the_outline_is_shown_for_the_patient_that_is_worked_on(panel, anna, ope
     assert "anna_0000 body" not in workbench.viewer.layers
 
 
-def test_a_corrected_body_is_ordered_undone_and_reset(panel, anna, engine, qtbot) -> None:
+def test_a_corrected_body_is_requested_undone_and_reset(panel, anna, engine, qtbot) -> None:
     workbench, row = panel.workbench, panel.patients.body
     before = workbench.body.of(anna).copy()
-    order = workbench.generation.order("volume")
-    assert order.mask is np.asarray(anna.mask.data) or np.shares_memory(order.mask, np.asarray(anna.mask.data))
+    request = workbench.generation.request("volume")
+    assert request.mask is np.asarray(anna.mask.data) or np.shares_memory(request.mask, np.asarray(anna.mask.data))
     row.correct.click()
     layer = workbench.viewer.layers.selection.active
     assert (layer.name, str(layer.mode), layer.contour) == ("anna_0000 body", "paint", 0)
@@ -60,12 +60,12 @@ def test_a_corrected_body_is_ordered_undone_and_reset(panel, anna, engine, qtbot
     assert after[2, 4, 4] and not after[10, 24, 30] and before[10, 24, 30]
     row.correct.click()
     assert str(layer.mode) == "pan_zoom" and not layer.visible
-    order = workbench.generation.order("volume")
+    request = workbench.generation.request("volume")
     lesion = np.asarray(anna.mask.data)
-    np.testing.assert_array_equal(order.mask, np.where(lesion > 0, lesion, 4 * after))
-    assert order.mask_origin.body is None and order.mask_origin.body_value == 4
+    np.testing.assert_array_equal(request.mask, np.where(lesion > 0, lesion, 4 * after))
+    assert request.mask_origin.body is None and request.mask_origin.body_value == 4
     assert not (np.asarray(anna.mask.data) == 4).any()  # the mask itself is as it was
-    edit = workbench.generation.order("edit")
+    edit = workbench.generation.request("edit")
     assert not (edit.mask == 4).any()
     layer.undo()
     layer.undo()
@@ -91,9 +91,9 @@ def test_what_was_erased_from_a_mask_s_own_body_stays_erased(panel, open_scan, q
     np.testing.assert_array_equal(layer.data, np.asarray(patient.mask.data) > 0)
     layer.brush_size = 8
     layer.paint((10, 24, 30), 0)
-    order = workbench.generation.order("volume")
-    labels = restored_labels(order.mask.copy(), order.mask_origin, workbench.state.table)
-    assert (labels.voxels == 4).sum() == (order.mask == 4).sum() < (np.asarray(patient.mask.data) == 4).sum()
+    request = workbench.generation.request("volume")
+    labels = restored_labels(request.mask.copy(), request.mask_origin, workbench.state.table)
+    assert (labels.voxels == 4).sum() == (request.mask == 4).sum() < (np.asarray(patient.mask.data) == 4).sum()
 
 
 @pytest.fixture

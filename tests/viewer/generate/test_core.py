@@ -35,39 +35,41 @@ def done(workbench, qtbot) -> None:
 
 
 def test_an_edit_leaves_the_rest_of_the_scan_and_learns_the_speed(bench, tiny_patient, qtbot) -> None:
-    choices = bench.generation.choices
+    choices = bench.state
     choices.mode = "edit"
-    qtbot.waitUntil(lambda: choices.prospect is not None, timeout=30_000)
-    assert choices.prospect.seconds is None, "nothing is changed yet"
+    qtbot.waitUntil(lambda: choices.estimate is not None, timeout=30_000)
+    assert choices.estimate.seconds is None, "nothing is changed yet"
     choices.anatomy = "map"
     bench.state.mask.data_setitem(tuple(np.mgrid[9:12, 14:19, 18:23].reshape(3, -1)), 3)
-    qtbot.waitUntil(lambda: choices.prospect.seconds is not None, timeout=30_000)
-    before = choices.prospect.measured  # what other tests in this process have measured counts as well
-    assert choices.prospect.memory > 0
-    run = bench.generate()
+    qtbot.waitUntil(lambda: choices.estimate.seconds is not None, timeout=30_000)
+    before = choices.estimate.measured  # what other tests in this process have measured counts as well
+    assert choices.estimate.memory > 0
+    run = bench.generation.generate()
     done(bench, qtbot)
     assert run.finished and run.recipe.task == "edit" and run.recipe.edit.own_neighbours
     assert run.recipe.anatomy == "map" and run.recipe.mass_effect_mm == 0
     scan, edited = read_volume(tiny_patient.scan), volume_of(run.layer)
     assert edited.grid.same_as(scan.grid) and edited.voxels.dtype == scan.voxels.dtype
-    assert bench.current_slice(run.patient) in range(3, 20), "the view goes to what is edited, not to what was there"
+    assert bench.planes.slice_of(run.patient.image) in range(3, 20), (
+        "the view goes to what is edited, not to what was there"
+    )
     changed = edited.voxels != scan.voxels
     assert changed.any() and not changed[:2].any() and not changed[20:].any()
     saved = read_label_map(run.recipe.edit.edited.path).voxels
     assert (saved == 3).sum() == (read_label_map(tiny_patient.labels).voxels == 3).sum() + 75
-    qtbot.waitUntil(lambda: choices.prospect.measured == before + 1, timeout=30_000)
+    qtbot.waitUntil(lambda: choices.estimate.measured == before + 1, timeout=30_000)
 
 
 def test_cancelled_and_continued_is_as_never_interrupted(bench, qtbot) -> None:
-    whole = bench.generate()
+    whole = bench.generation.generate()
     done(bench, qtbot)
-    run = bench.generate()
+    run = bench.generation.generate()
     qtbot.waitUntil(lambda: run.started, timeout=30_000)
-    bench.cancel()
+    bench.generation.cancel()
     done(bench, qtbot)
     assert run.status in ("partial", "finished")  # the tiny model may be done before the click
     if run.can_continue:
-        bench.resume(run)
+        bench.generation.resume(run)
         done(bench, qtbot)
     np.testing.assert_array_equal(run.layer.data, whole.layer.data)
 
@@ -78,9 +80,9 @@ def test_labels_the_model_does_not_know_are_told_before(bench, tiny_patient, tmp
     voxels[10, 17, 20] = 9
     write_volume(labels.with_voxels(voxels), tmp_path / "odd.nii.gz")
     (bench.state.mask,) = bench.viewer.open(str(tmp_path / "odd.nii.gz"), plugin="napari-gem3d")
-    choices = bench.generation.choices
-    qtbot.waitUntil(lambda: choices.prospect is not None and bool(choices.prospect.notices), timeout=30_000)
-    (notice,) = choices.prospect.notices
+    choices = bench.state
+    qtbot.waitUntil(lambda: choices.estimate is not None and bool(choices.estimate.notices), timeout=30_000)
+    (notice,) = choices.estimate.notices
     assert "labels that tiny does not know: 9 (known: 1 edema" in notice
 
 
@@ -99,11 +101,11 @@ def test_closing_the_window_during_a_run_ends_the_program_in_order(tiny_model, t
         state.steps = 1000
 
         def watch():
-            run = panel.workbench.run
+            run = panel.workbench.state.run
             if run is None and state.table is not None:
                 state.steps = 1000
-                panel.workbench.generate()
-                panel.workbench.generate()
+                panel.workbench.generation.generate()
+                panel.workbench.generation.generate()
             elif run is not None and state.progress > 0.001:
                 timer.stop()
                 print("closing", state.activity, flush=True)

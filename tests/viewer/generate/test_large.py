@@ -12,7 +12,7 @@ from qtpy.QtCore import QTimer
 
 from napari_gem3d.grid import Grid
 from napari_gem3d.labels import LabelMap
-from napari_gem3d.viewer.engine import Order
+from napari_gem3d.viewer.core import Request
 from napari_gem3d.viewer.layers import image_layer, labels_layer
 from napari_gem3d.volume import Volume
 
@@ -27,8 +27,8 @@ def _part(indices: list[int], voxels: np.ndarray, progress: float) -> SimpleName
 class LargeJob:
     """Hands on grey slices, eight at a time, upwards from the middle and then downwards."""
 
-    def __init__(self, order: Order) -> None:
-        self.recipe = SimpleNamespace(seed=order.seed, model_dump=lambda mode: {})
+    def __init__(self, request: Request) -> None:
+        self.recipe = SimpleNamespace(seed=request.seed, model_dump=lambda mode: {})
         self.grid, self.total = GRID, SHAPE[0]
         self.voxels = np.zeros(SHAPE, np.float32)
         self._done = 0
@@ -38,12 +38,12 @@ class LargeJob:
         return self._done >= self.total
 
     def run(self, cancel: threading.Event | None = None, *, resume: bool = False) -> Iterator:
-        order = [*range(150, 300), *reversed(range(150))]
+        slices = [*range(150, 300), *reversed(range(150))]
         yield _part([], self.voxels[:0], 0.0)
         for first in range(0, self.total, 8):
             if cancel is not None and cancel.is_set():
                 return
-            indices = order[first : first + 8]
+            indices = slices[first : first + 8]
             self.voxels[indices, 50:450, 80:430] = np.linspace(100, 900, 350, dtype=np.float32)
             self._done = first + len(indices)
             yield _part(indices, self.voxels[indices], self._done / self.total)
@@ -85,7 +85,7 @@ def test_slices_of_a_large_patient_stream_while_the_window_lives(large, qtbot) -
     timer = QTimer()
     timer.timeout.connect(tick)
     timer.start(5)
-    run = workbench.generate()
+    run = workbench.generation.generate()
     qtbot.waitUntil(lambda: state.activity == "idle", timeout=120_000)
     timer.stop()
     assert run.finished, state.message

@@ -35,25 +35,25 @@ def idle(panel) -> bool:
 def cancelled_midway(panel, engine, qtbot) -> Run:
     """A run that was cancelled after two chunks."""
     engine.permits.release(2)
-    run = panel.workbench.generate()
+    run = panel.workbench.generation.generate()
     until(qtbot, lambda: run.layer is not None and np.asarray(run.layer.data)[15].any())
-    panel.workbench.cancel()
+    panel.workbench.generation.cancel()
     until(qtbot, lambda: idle(panel))
     return run
 
 
 def test_slices_are_shown_in_the_order_in_which_they_come(ready, engine, qtbot) -> None:
     workbench, patient, seen = ready.workbench, ready.workbench.state.patient, []
-    workbench.viewer.dims.events.point.connect(lambda: seen.append(workbench.current_slice(patient)))
-    workbench.generate()
+    workbench.viewer.dims.events.point.connect(lambda: seen.append(workbench.planes.slice_of(patient.image)))
+    workbench.generation.generate()
     for last in (11, 15, 17, 2):  # the slices with body go from 2 to 17
         engine.permits.release(1)
-        until(qtbot, lambda last=last: workbench.current_slice(patient) == last)
+        until(qtbot, lambda last=last: workbench.planes.slice_of(patient.image) == last)
     walked = list(dict.fromkeys(i for i in seen if i != 8))
     assert walked == [9, 10, 11, 12, 13, 14, 15, 16, 17, 3, 2], "up from the informed slice, then down"
     engine.permits.release(1)
     until(qtbot, lambda: idle(ready))
-    assert workbench.current_slice(patient) == 8
+    assert workbench.planes.slice_of(patient.image) == 8
 
 
 def test_continue_gives_what_an_uninterrupted_run_gives(ready, engine, qtbot) -> None:
@@ -69,38 +69,38 @@ def test_continue_gives_what_an_uninterrupted_run_gives(ready, engine, qtbot) ->
     engine.permits.release(3)
     until(qtbot, lambda: idle(ready))
     assert run.finished and run.layer is layer and run.seconds > seconds and run.job is None
-    assert state.runs == (run,) and len(engine.orders) == 1, "nothing was opened anew"
+    assert state.runs == (run,) and len(engine.requests) == 1, "nothing was opened anew"
     np.testing.assert_array_equal(layer.data, np.asarray(state.patient.image.data) + 100)
-    workbench.resume(run)
+    workbench.generation.resume(run)
     assert state.failed and "cannot be continued" in state.message
 
 
 def test_a_cancel_answers_at_once_while_files_are_read(ready, engine, qtbot, monkeypatch) -> None:
     opened, read = [], engine.open
 
-    def slow(order):
+    def slow(request):
         time.sleep(0.5)
-        opened.append(order)
-        return read(order)
+        opened.append(request)
+        return read(request)
 
     monkeypatch.setattr(engine, "open", slow)
-    ready.workbench.generate()
+    ready.workbench.generation.generate()
     qtbot.wait(50)
-    ready.workbench.cancel()
+    ready.workbench.generation.cancel()
     assert idle(ready) and ready.workbench.state.runs == () and not opened
     engine.permits.release(5)
-    run = ready.workbench.generate()
+    run = ready.workbench.generation.generate()
     until(qtbot, lambda: run.finished)
     assert [layer.name for layer in ready.workbench.viewer.layers if "Synthetic" in layer.name] == ["Synthetic 2"]
 
 
 def test_two_runs_queue(ready, engine, qtbot) -> None:
     workbench, state = ready.workbench, ready.workbench.state
-    first, second, third = (workbench.generate() for _ in range(3))
+    first, second, third = (workbench.generation.generate() for _ in range(3))
     until(qtbot, lambda: first.layer is not None)
     assert [run.status for run in state.runs] == ["running", "waiting", "waiting"]
     assert "2 waiting" in ready.generate.progress.text()
-    state.seed = 77  # what is chosen now does not change what was ordered
+    state.seed = 77  # what is chosen now does not change what was requested
     state.runs = (first, second)  # as its card's Delete does
     engine.permits.release(5)
     until(qtbot, lambda: first.finished and second.layer is not None)
@@ -108,15 +108,15 @@ def test_two_runs_queue(ready, engine, qtbot) -> None:
     engine.permits.release(5)
     until(qtbot, lambda: idle(ready))
     assert second.finished and third.layer is None and third.status == "waiting"
-    assert [order.seed for order in engine.orders] == [1, 1]
+    assert [request.seed for request in engine.requests] == [1, 1]
 
 
 def test_after_a_cancel_or_an_error_the_next_in_line_begins(ready, engine, qtbot) -> None:
     workbench = ready.workbench
-    first, second, third = (workbench.generate() for _ in range(3))
+    first, second, third = (workbench.generation.generate() for _ in range(3))
     until(qtbot, lambda: first.layer is not None)
     engine.problem = RuntimeError("boom")
-    workbench.cancel()
+    workbench.generation.cancel()
     until(qtbot, lambda: second.status == "failed")
     until(qtbot, lambda: idle(ready))
     assert third.status == "failed" and workbench.state.runs == () and workbench.state.failed
@@ -124,7 +124,7 @@ def test_after_a_cancel_or_an_error_the_next_in_line_begins(ready, engine, qtbot
 
 def test_deleting_the_run_at_work_stops_it(ready, engine, qtbot) -> None:
     state = ready.workbench.state
-    run = ready.workbench.generate()
+    run = ready.workbench.generation.generate()
     engine.permits.release(1)
     until(qtbot, lambda: run.started)
     state.runs = ()
@@ -134,14 +134,14 @@ def test_deleting_the_run_at_work_stops_it(ready, engine, qtbot) -> None:
 
 def test_removing_its_layer_stops_a_run_and_continue_brings_it_back(ready, engine, qtbot) -> None:
     workbench, state = ready.workbench, ready.workbench.state
-    run = workbench.generate()
+    run = workbench.generation.generate()
     engine.permits.release(2)
     until(qtbot, lambda: run.started)
     workbench.viewer.layers.remove(run.layer)
     assert state.activity == "cancelling"
     until(qtbot, lambda: idle(ready))
     assert run.status == "partial" and run.layer is None and state.runs == (run,) and not state.failed
-    workbench.resume(run)
+    workbench.generation.resume(run)
     engine.permits.release(5)
     until(qtbot, lambda: idle(ready))
     assert run.finished and run.layer in workbench.viewer.layers
@@ -151,7 +151,7 @@ def test_removing_its_layer_stops_a_run_and_continue_brings_it_back(ready, engin
 def test_removing_the_scan_and_the_mask_does_a_run_no_harm(ready, engine, qtbot) -> None:
     workbench, state = ready.workbench, ready.workbench.state
     patient, expected = state.patient, np.asarray(state.patient.image.data) + 100
-    run = workbench.generate()
+    run = workbench.generation.generate()
     engine.permits.release(1)
     until(qtbot, lambda: run.started)
     for layer in (patient.mask, patient.image):
@@ -163,11 +163,11 @@ def test_removing_the_scan_and_the_mask_does_a_run_no_harm(ready, engine, qtbot)
 
 
 def test_the_curves_follow_what_arrives(ready, engine, qtbot) -> None:
-    choices = ready.workbench.generation.choices
+    choices = ready.workbench.state
     run = cancelled_midway(ready, engine, qtbot)
     curves = choices.curves
     assert curves is run.curves and ready.generate.curve.isVisibleTo(ready)
-    assert np.flatnonzero(np.isfinite(curves.made)).tolist() == list(range(8, 15))
+    assert np.flatnonzero(np.isfinite(curves.synthetic)).tolist() == list(range(8, 15))
     assert np.isfinite(curves.scan).sum() > 10
 
 
@@ -177,13 +177,13 @@ def test_curves_are_the_mean_change_inside_the_body() -> None:
     voxels[1:, 3:27, 3:27] = np.array([10, 20, 50, 100], np.float32)[:, None, None]
     change = SliceChange(Volume(voxels, grid.affine), grid)
     np.testing.assert_allclose(change.curves().scan, [np.nan, 0.1, 0.3, 0.5], rtol=1e-6)
-    assert np.isnan(change.curves().made).all()
+    assert np.isnan(change.curves().synthetic).all()
     change.take([0, 1, 3], voxels * 2)
-    assert np.isnan(change.curves().made).all(), "no two neighbours that show body"
+    assert np.isnan(change.curves().synthetic).all(), "no two neighbours that show body"
     change.take([4], voxels * 2)
-    np.testing.assert_allclose(change.curves().made, [np.nan, np.nan, np.nan, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(change.curves().synthetic, [np.nan, np.nan, np.nan, 0.5], rtol=1e-6)
     change.take([2], voxels * 2)
-    np.testing.assert_allclose(change.curves().made, change.curves().scan, rtol=1e-6)
+    np.testing.assert_allclose(change.curves().synthetic, change.curves().scan, rtol=1e-6)
 
 
 def test_lines_are_broken_where_there_is_no_value() -> None:

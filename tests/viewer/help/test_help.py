@@ -78,7 +78,7 @@ def test_keys_act_wherever_the_focus_is(panel: Any, open_scan: Any, engine: Any,
     QTest.keyClick(canvas, Qt.Key.Key_X, Qt.KeyboardModifier.AltModifier)
     assert not workbench.planes.state.crosshair
     QTest.keyClick(canvas, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
-    qtbot.waitUntil(lambda: len(engine.orders) == 1)
+    qtbot.waitUntil(lambda: len(engine.requests) == 1)
     QTest.keyClick(canvas, Qt.Key.Key_Period, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(lambda: workbench.state.activity == "idle")
     assert workbench.state.runs == ()  # no slice had come: there is nothing to keep
@@ -86,7 +86,7 @@ def test_keys_act_wherever_the_focus_is(panel: Any, open_scan: Any, engine: Any,
 
 def test_keys_without_a_scan_do_no_harm(panel: Any) -> None:
     for shortcut in SHORTCUTS:
-        shortcut.act(panel.workbench)
+        shortcut.act(panel.help.targets)
     assert panel.workbench.state.runs == ()
 
 
@@ -139,7 +139,7 @@ def test_every_control_has_a_tooltip(panel: Any, open_scan: Any, engine: Any, qt
     assert _unexplained(panel) == []
     open_scan()
     engine.permits.release(100)
-    panel.workbench.generate()
+    panel.workbench.generation.generate()
     qtbot.waitUntil(lambda: bool(panel.workbench.state.runs) and panel.workbench.state.runs[-1].finished)
     qtbot.waitUntil(lambda: bool(panel.generate.runs.cards))
     panel.generate.settings.models.click()

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
 
-from napari_gem3d.viewer.informed.pictures import grey, intensity_range
-from napari_gem3d.viewer.informed.thumbnails import make_thumbnails
+from napari_gem3d.viewer.informed.thumbnails import grey, intensity_range, make_thumbnails
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def test_the_strip_shows_the_donor_and_chooses_a_slice(two, qtbot) -> None:
     ):
         qtbot.keyClick(strip, key)
         assert state.donor_slice == expected
-    panel.workbench.show_slice(state.patient, 12)
+    panel.workbench.planes.show_slice(state.patient.image, 12)
     assert strip.matching == 12
     qtbot.keyClick(strip, Qt.Key.Key_M)
     assert state.donor_slice == 12
@@ -86,7 +85,7 @@ def test_a_model_that_cannot_draw_says_why(two) -> None:
     assert two.workbench.informed.state.source == "scan"
 
 
-def test_a_drawn_slice_is_shown_and_ordered(panel, engine, open_scan, qtbot) -> None:
+def test_a_drawn_slice_is_shown_and_requested(panel, engine, open_scan, qtbot) -> None:
     engine.draws = True
     workbench, informed = panel.workbench, panel.workbench.informed
     workbench.state.model = "one that draws"
@@ -98,18 +97,18 @@ def test_a_drawn_slice_is_shown_and_ordered(panel, engine, open_scan, qtbot) -> 
     panel.informed.position.setValue(30)
     qtbot.waitUntil(lambda: informed.state.drawn is not None)
     assert len(engine.drawn) == 1  # the settings on the way were not drawn
-    order = engine.drawn[0]
-    assert (order.informed, order.position, order.informed_seed) == (None, 0.3, 5)
+    request = engine.drawn[0]
+    assert (request.informed, request.position, request.informed_seed) == (None, 0.3, 5)
     assert informed.state.drawn.voxels.max() == 600
     assert not panel.informed.picture.pixmap().isNull() and "30%" in panel.informed.about.text()
     assert informed.stands_for == 6
-    workbench.show_slice(workbench.state.patient, 19)
+    workbench.planes.show_slice(workbench.state.patient.image, 19)
     panel.informed.match.click()
     assert informed.state.position == 1 and informed.state.drawn is None
     qtbot.waitUntil(lambda: informed.state.drawn is not None)
-    workbench.generate()
-    qtbot.waitUntil(lambda: len(engine.orders) == 1)
-    assert (engine.orders[0].informed, engine.orders[0].informed_seed) == (None, 5)
+    workbench.generation.generate()
+    qtbot.waitUntil(lambda: len(engine.requests) == 1)
+    assert (engine.requests[0].informed, engine.requests[0].informed_seed) == (None, 5)
     panel.informed.donors.setCurrentIndex(0)
     assert informed.state.source == "own" and informed.state.drawn is None
     engine.permits.release(20)
@@ -119,7 +118,7 @@ def test_a_drawn_slice_is_shown_and_ordered(panel, engine, open_scan, qtbot) -> 
 def test_a_failure_to_draw_is_said(panel, engine, open_scan, qtbot, monkeypatch) -> None:
     from napari_gem3d.errors import InputError
 
-    def refuse(order):
+    def refuse(request):
         raise InputError("The mask has no body.")
 
     engine.draws = True
@@ -159,7 +158,8 @@ def test_the_core_draws_what_the_command_line_would(tiny_patient, tiny_model, tm
     from napari_gem3d.networks import PositionUNet
     from napari_gem3d.sampling.generation import open_job
     from napari_gem3d.sampling.recipe import make_recipe
-    from napari_gem3d.viewer.engine import CoreEngine, Order
+    from napari_gem3d.viewer.core import Request
+    from napari_gem3d.viewer.engine import CoreEngine
     from napari_gem3d.viewer.layers import labels_layer
     from napari_gem3d.viewer.session import Session
 
@@ -169,7 +169,7 @@ def test_the_core_draws_what_the_command_line_would(tiny_patient, tiny_model, tm
     engine = CoreEngine(Session(tmp_path / "sessions"))
     assert engine.load(model).draws and not engine.load(str(tiny_model)).draws
     voxels, attributes, _ = labels_layer(read_label_map(tiny_patient.labels), "mask")
-    order = Order(
+    request = Request(
         mask=voxels,
         mask_origin=attributes["metadata"]["gem3d"],
         mask_name="mask",
@@ -183,9 +183,9 @@ def test_the_core_draws_what_the_command_line_would(tiny_patient, tiny_model, tm
         position=0.4,
         informed_seed=9,
     )
-    drawn = engine.draw(order)
+    drawn = engine.draw(request)
     assert not list((tmp_path / "sessions").rglob("mask*"))  # a look leaves nothing behind
-    job = engine.open(order)
+    job = engine.open(request)
     same = make_recipe(
         tiny_patient.labels,
         "generated",

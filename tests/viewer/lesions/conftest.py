@@ -21,7 +21,7 @@ def idle(qtbot: Any) -> Callable[[Any], None]:
     """Waits until the preview is that of the numbers, and the tool put down if it was to be."""
 
     def wait(lesions: Any) -> None:
-        qtbot.waitUntil(lambda: not lesions.state.busy and not lesions._bake_next, timeout=20000)
+        qtbot.waitUntil(lambda: not lesions.state.busy and not lesions._apply_next, timeout=20000)
 
     return wait
 

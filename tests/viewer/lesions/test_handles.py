@@ -13,8 +13,8 @@ def take(lesions, idle, tool: str = "move"):
     return lesions.handles
 
 
-def test_every_plane_moves_turns_and_scales(lesions, idle, centroid) -> None:
-    handles, focus = take(lesions, idle), np.array(lesions.workbench.planes.focus)
+def test_every_plane_moves_turns_and_scales(panel, lesions, idle, centroid) -> None:
+    handles, focus = take(lesions, idle), np.array(panel.workbench.planes.focus)
     for axis in range(3):
         handles = take(lesions, idle)
         assert handles.hit(axis, focus, 1.0) == "inside"
@@ -56,13 +56,13 @@ def test_every_plane_moves_turns_and_scales(lesions, idle, centroid) -> None:
     ((_, before, after),) = lesions.state.volumes
     assert after + sum(lesions.preview.lost_ml.values()) == pytest.approx(before * 1.5**3, rel=0.03)
     start = centroid(lesions.mask)
-    lesions.bake()
+    lesions.apply()
     np.testing.assert_allclose(centroid(lesions.mask), start, atol=1.5)
 
 
 def test_a_new_lesion_is_sized_and_moved_and_the_mouse_drags(panel, lesions, idle) -> None:
     handles = take(lesions, idle, "place")
-    focus = np.array(lesions.workbench.planes.focus)
+    focus = np.array(panel.workbench.planes.focus)
     handles.begin("corner", 0, handles.corners(0)[2])
     handles.drag_to(focus + np.array([0, 9.0, 6.0]))
     handles.end()
@@ -71,7 +71,7 @@ def test_a_new_lesion_is_sized_and_moved_and_the_mouse_drags(panel, lesions, idl
     handles.begin("inside", 0, focus)
     handles.drag_to(focus + by)
     handles.end()
-    np.testing.assert_allclose(lesions.workbench.planes.focus, focus + by, atol=1e-6)
+    np.testing.assert_allclose(panel.workbench.planes.focus, focus + by, atol=1e-6)
 
     # through napari's own mouse callbacks
     handles = take(lesions, idle)
@@ -80,7 +80,7 @@ def test_a_new_lesion_is_sized_and_moved_and_the_mouse_drags(panel, lesions, idl
 
     class Event:
         type, button, modifiers = "mouse_press", 1, ()
-        position = tuple(lesions.workbench.planes.focus)
+        position = tuple(panel.workbench.planes.focus)
 
     drag = handles.on_drag(viewer, Event)
     next(drag)

@@ -1,4 +1,4 @@
-"""The lesion tools, driven through their state: preview, bake, undo, and what stays untouched."""
+"""The lesion tools, driven through their state: preview, apply, undo, and what stays untouched."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def data(lesions) -> np.ndarray:
     return np.array(lesions.mask.data)
 
 
-def test_baking_changes_exactly_what_the_preview_showed(lesions, idle) -> None:
+def test_applying_changes_exactly_what_the_preview_showed(panel, lesions, idle) -> None:
     before = data(lesions)
     for tool, numbers in NUMBERS:
         lesions.open(tool)
         for name, value in numbers.items():
             setattr(lesions.state, name, value)
         if tool == "place":
-            lesions.workbench.planes.look_at(lesions.workbench.planes.focus + np.array([4.0, 0, 8.0]))
+            panel.workbench.planes.look_at(panel.workbench.planes.focus + np.array([4.0, 0, 8.0]))
         idle(lesions)
         while tool == "random" and not lesions.preview.changed.any():  # draws that would leave the body change nothing
             lesions.state.seed += 1
@@ -49,7 +49,7 @@ def test_baking_changes_exactly_what_the_preview_showed(lesions, idle) -> None:
         if tool != "remove":
             expected = np.where(outline > 0, outline, expected)
         volumes = lesions.state.volumes
-        lesions.bake()
+        lesions.apply()
         np.testing.assert_array_equal(data(lesions), expected)
         assert (expected != before).any() and ((expected > 0) == (before > 0)).all()
         assert lesions.state.tool == "" and lesions.outlined is None
@@ -61,7 +61,7 @@ def test_baking_changes_exactly_what_the_preview_showed(lesions, idle) -> None:
         np.testing.assert_array_equal(data(lesions), before)
 
 
-def test_strokes_and_tools_are_undone_in_their_order(lesions, idle, qtbot) -> None:
+def test_strokes_and_tools_are_undone_in_their_order(panel, lesions, idle, qtbot) -> None:
     mask, history = lesions.mask, lesions.history
     qtbot.waitUntil(lambda: history._inside is not None)
     states = [data(lesions)]
@@ -97,23 +97,23 @@ def test_strokes_and_tools_are_undone_in_their_order(lesions, idle, qtbot) -> No
     mask.paint((1, 2, 2), 3)  # by a script: it is corrected a moment later
     qtbot.waitUntil(lambda: data(lesions)[1, 2, 2] == 0)
     np.testing.assert_array_equal(data(lesions), states[-1])
-    assert "Nothing was painted" in lesions.workbench.state.message
+    assert "Nothing was painted" in panel.workbench.state.message
 
 
-def test_numbers_that_change_while_the_preview_is_made(lesions, idle, centroid) -> None:
+def test_numbers_that_change_while_the_preview_is_made(panel, lesions, idle, centroid) -> None:
     before, start = data(lesions), centroid(lesions.mask)
     lesions.transform(mm=(300.0, 0.0, 0.0))
     idle(lesions)
     assert lesions.preview is None and "out of the body" in lesions.state.note
-    assert lesions.workbench.state.failed
+    assert panel.workbench.state.failed
     np.testing.assert_array_equal(data(lesions), before)
     lesions.state.mm = (1.0, 2.0, 0.0)  # the tool is still there
-    lesions.bake()
+    lesions.apply()
     lesions.state.mm = (2.4, 3.0, 0.0)  # before there is a preview of the first
     idle(lesions)
     np.testing.assert_allclose(centroid(lesions.mask) - start, (0, 3, 2.4), atol=0.3)
     assert lesions.state.tool == ""
-    assert [layer.name for layer in lesions.workbench.viewer.layers] == ["anna_0000", "anna"]
+    assert [layer.name for layer in panel.workbench.viewer.layers] == ["anna_0000", "anna"]
 
     # a stroke that is painted while a tool is in hand is kept
     lesions.open("grow")
@@ -122,12 +122,12 @@ def test_numbers_that_change_while_the_preview_is_made(lesions, idle, centroid) 
     mask.brush_size = 4
     stroke(mask, (13, 26, 24), 3)
     painted = data(lesions) == 3
-    lesions.bake()
+    lesions.apply()
     idle(lesions)
     assert painted.any() and (data(lesions) == 3)[painted].all()
 
     # only the nearest of two lesions goes
-    lesions.workbench.planes.look_at(np.array((13, 26, 24)) * mask.scale + mask.translate)
+    panel.workbench.planes.look_at(np.array((13, 26, 24)) * mask.scale + mask.translate)
     lesions.state.label = 3
     lesions.remove()
     idle(lesions)
@@ -135,7 +135,7 @@ def test_numbers_that_change_while_the_preview_is_made(lesions, idle, centroid) 
 
     # the brush puts the tool down
     lesions.open("move")
-    lesions.workbench.paint(1)
+    panel.workbench.masks.paint(1)
     assert lesions.state.tool == "" and str(mask.mode) == "paint"
 
 
@@ -149,7 +149,7 @@ def test_a_map_without_a_body_is_limited_by_the_scan(panel, open_scan, idle) -> 
     assert "cut off" in workbench.state.message
 
     # slices painted into an empty mask are filled
-    workbench.new_mask()
+    workbench.masks.new()
     lesions.state.brush_in_3d = False
     mask = lesions.mask
     mask.brush_size = 9

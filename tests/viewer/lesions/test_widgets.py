@@ -16,8 +16,8 @@ def test_a_lesion_is_placed_moved_and_taken_back_with_the_panel(panel, open_scan
     assert not form.isHidden() and not tools.apply.isHidden() and tools.forms["move"].isHidden()
     form.diameter.boxes[0].setValue(14)  # all three: they are linked
     assert lesions.state.diameter == (14, 14, 14)
-    form.core.box.setCurrentIndex(1)  # enhancing
-    form.core.box.activated.emit(1)
+    form.core.setCurrentIndex(1)  # enhancing
+    form.core.activated.emit(1)
     form.shells[1].setValue(2)
     idle(lesions)
     assert "enhancing" in tools.volumes.text() and "→" in tools.volumes.text()
@@ -28,7 +28,7 @@ def test_a_lesion_is_placed_moved_and_taken_back_with_the_panel(panel, open_scan
     assert step.history.undo.isEnabled() and tools.forms["place"].isHidden()
 
     tools.buttons["move"].click()
-    tools.forms["move"].label.box.activated.emit(2)  # enhancing alone
+    tools.forms["move"].label.activated.emit(2)  # enhancing alone
     tools.forms["move"].mm.boxes[2].setValue(-4)
     idle(lesions)
     assert lesions.state.mm == (0, 0, -4) and not tools.note.text().startswith("There is")

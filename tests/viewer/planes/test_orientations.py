@@ -71,8 +71,8 @@ def lines_in(picture: np.ndarray, axes: tuple[int, int]) -> np.ndarray:
     for along, axis in enumerate(axes):
         colour = np.array([int(PLANE_COLOURS[axis][i : i + 2], 16) for i in (1, 3, 5)])
         grey = np.ptp(picture, axis=-1) < 12
-        likeness = np.abs(picture - (0.75 * colour + 0.25 * 25)).sum(axis=-1) + 1000 * grey
-        place.append(np.argmax((likeness < 120).sum(axis=1 - along)))
+        distance = np.abs(picture - (0.75 * colour + 0.25 * 25)).sum(axis=-1) + 1000 * grey
+        place.append(np.argmax((distance < 120).sum(axis=1 - along)))
     return np.array(place)
 
 

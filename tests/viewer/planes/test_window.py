@@ -44,7 +44,7 @@ def test_the_mouse_moves_the_crosshair_and_sets_the_window(shown, qtbot) -> None
     qtbot.mouseClick(native, left, pos=pixel_of(coronal, target))
     np.testing.assert_allclose(planes.focus, target, atol=size_mm)
     # painting in the plane: a plain drag paints; with Shift or Ctrl nothing is painted
-    workbench.paint(3)
+    workbench.masks.paint(3)
     mask = np.asarray(workbench.state.mask.data)
     undrawn = mask.copy()
     qtbot.mousePress(native, left, shift, pixel_of(coronal, before))
@@ -103,7 +103,7 @@ def test_the_bar_arranges_the_planes_and_the_panel_takes_them_along(shown, qtbot
     bar.presets.activated.emit(2)
     assert bar.presets.currentText() == "Full range"
     image.contrast_limits = (5, 55)
-    bar._show_intensity()
+    bar._show()
     assert bar.presets.currentIndex() == -1 and bar.presets.placeholderText() == "W 50 · L 30"
     # the panel is closed by its cross
     window, crosshair = main.window(), column.main.crosshair

@@ -22,7 +22,7 @@ def generated(panel: GemPanel, open_scan: Callable[..., Any], engine: Any, qtbot
             open_scan("bert", shift=300)
             state.patient = state.patients[0]
         engine.permits.release(5)
-        run = workbench.generate(mode)
+        run = workbench.generation.generate(mode)
         qtbot.waitUntil(lambda: run.status == "finished")
         return run
 

@@ -15,7 +15,7 @@ from napari_gem3d.viewer.session import Journal, Session, lost_session, read_jou
 
 def crash(panel: GemPanel) -> Path:
     """Close the panel, but leave its session as a process does that was killed."""
-    folder = panel.workbench.session.folder
+    folder = panel.workbench.context.session.folder
     panel.workbench.close()
     journal = read_journal(folder)
     assert journal.ended  # as it should be
@@ -25,7 +25,7 @@ def crash(panel: GemPanel) -> Path:
 
 
 def kept(panel: GemPanel) -> Journal | None:
-    return read_journal(panel.workbench.session.folder)
+    return read_journal(panel.workbench.context.session.folder)
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_results_and_painted_masks_come_back(generated, panel, another, qtbot):
     np.testing.assert_array_equal(state.patients[0].mask.data, painted)
     assert again in second.generate.runs.cards
     # the session goes on where it was: the next crash takes nothing either, a proper end leaves nothing to offer
-    assert second.workbench.session.folder == folder
+    assert second.workbench.context.session.folder == folder
     qtbot.waitUntil(lambda: kept(second).born > 1 and len(kept(second).runs) == 1)
     second.workbench.close()
     assert lost_session(folder.parent) is None and (folder / "run-001.nii.gz").is_file()
@@ -80,13 +80,15 @@ def test_results_and_painted_masks_come_back(generated, panel, another, qtbot):
 def test_what_is_missing_is_said_and_what_is_discarded_is_gone(generated, panel, engine, tmp_path, qtbot):
     generated()
     qtbot.waitUntil(lambda: kept(panel) is not None and len(kept(panel).runs) == 1)
-    folder = panel.workbench.session.folder
+    folder = panel.workbench.context.session.folder
     journal = kept(panel)
     lost = folder.parent / "2026-01-01-101500-1"
     folder.rename(lost)
     gone = journal.model_copy(update={"born": 1.0, "patients": (tmp_path / "moved.nii.gz",)})
     (lost / "session.json").write_text(gone.model_dump_json(), encoding="utf-8")
-    restore, state = Restore(panel.workbench), panel.workbench.state
+    bench = panel.workbench
+    needs = (bench.context, bench.autosave, bench.patients.show, bench.results.show)
+    restore, state = Restore(*needs), bench.state
     assert restore.state.offer == "The session of 2026-01-01, 10:15, did not end well; it left 1 result."
     restore.restore()
     qtbot.waitUntil(lambda: state.message.startswith("The last session is open again"))
@@ -96,7 +98,7 @@ def test_what_is_missing_is_said_and_what_is_discarded_is_gone(generated, panel,
     other = folder.parent / "2026-01-02-101500-1"
     other.mkdir()
     (other / "session.json").write_text(gone.model_dump_json(), encoding="utf-8")
-    restore = Restore(panel.workbench)
+    restore = Restore(*needs)
     restore.discard()
     assert restore.state.offer == ""
     qtbot.waitUntil(lambda: not other.exists())
@@ -106,7 +108,7 @@ def test_a_folder_that_cannot_be_written_stops_nothing(generated, panel, qtbot, 
     def full_disk(volume, recipe, path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(panel.workbench.engine, "save", full_disk)
+    monkeypatch.setattr(panel.workbench.context.engine, "save", full_disk)
     run = generated()
     qtbot.waitUntil(lambda: "cannot be kept for the case of a crash" in panel.workbench.state.message)
     assert run.finished and run.layer.visible
@@ -128,7 +130,7 @@ def test_the_core_itself(make_napari_viewer_proxy, tiny_model, tiny_patient, tmp
     state.model = str(tiny_model)
     qtbot.waitUntil(lambda: state.table is not None, timeout=30_000)
     viewer.open([str(tiny_patient.scan), str(tiny_patient.lesions)], plugin="napari-gem3d", stack=False)
-    run = workbench.generate()
+    run = workbench.generation.generate()
     qtbot.waitUntil(lambda: run.status == "finished", timeout=60_000)
     made = volume_of(run.layer)
     qtbot.waitUntil(lambda: kept(panel) is not None and len(kept(panel).runs) == 1)
@@ -137,15 +139,15 @@ def test_the_core_itself(make_napari_viewer_proxy, tiny_model, tiny_patient, tmp
     assert read_recipe(saved.with_name(saved.name.replace(".nii.gz", ".json"))) == run.recipe
 
     out = tmp_path / "out"
-    workbench.export(run, out / "a.nii.gz")
+    workbench.results.export(run, out / "a.nii.gz")
     qtbot.waitUntil(lambda: "Exported a.nii.gz (with a_labels.nii.gz, a.json)" in state.message)
     labels = label_map_of(state.mask, state.table).voxels
     np.testing.assert_array_equal(read_label_map(out / "a_labels.nii.gz").voxels, labels)
     before = tiny_patient.scan.read_bytes()
-    workbench.export(run, tiny_patient.scan)
+    workbench.results.export(run, tiny_patient.scan)
     qtbot.waitUntil(lambda: state.failed)
     assert "is one of the inputs" in state.message and tiny_patient.scan.read_bytes() == before
-    workbench.export(run, out / "series")
+    workbench.results.export(run, out / "series")
     qtbot.waitUntil(lambda: "Exported series" in state.message)
     np.testing.assert_array_equal(read_volume(out / "series").voxels, made.voxels)
 

@@ -82,7 +82,7 @@ def test_again_takes_seed_and_settings_and_the_new_mask(generated, panel, engine
     engine.permits.release(5)
     panel.generate.runs.cards[run].again.click()
     qtbot.waitUntil(lambda: len(state.runs) == 2 and state.activity == "idle")
-    first, second = engine.orders
+    first, second = engine.requests
     assert (second.seed, second.steps, second.informed_slice) == (first.seed, first.steps, first.informed_slice)
     assert second.mask[2, 2, 2] == 3 and first.mask[2, 2, 2] != 3
 
@@ -111,17 +111,17 @@ def test_delete_and_bring_back(generated, panel):
 def test_deleting_a_waiting_run_takes_it_from_the_queue(generated, panel, engine, qtbot):
     generated()
     workbench, state = panel.workbench, panel.workbench.state
-    running, waiting = workbench.generate(), workbench.generate()
+    running, waiting = workbench.generation.generate(), workbench.generation.generate()
     workbench.results.delete(waiting)
     assert workbench.results.state.deleted is None
     engine.permits.release(5)
     qtbot.waitUntil(lambda: running.status == "finished")
-    assert state.activity == "idle" and len(engine.orders) == 2
+    assert state.activity == "idle" and len(engine.requests) == 2
 
 
 def test_any_result_can_be_exported(generated, panel, tmp_path, qtbot):
     first, _ = generated(), generated()
-    panel.workbench.export(first, tmp_path / "first.nii.gz")
+    panel.workbench.results.export(first, tmp_path / "first.nii.gz")
     qtbot.waitUntil(lambda: "Exported first.nii.gz" in panel.workbench.state.message)
     np.testing.assert_array_equal(read_volume(tmp_path / "first.nii.gz").voxels, volume_of(first.layer).voxels)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_gem3d.viewer.runs.mixing import Shown, checkerboard, difference, matched
+from napari_gem3d.viewer.runs.comparison import Shown, checkerboard, difference, matched
 from napari_gem3d.volume import Volume
 
 

@@ -45,7 +45,6 @@ class CoreEngine:
     @cached_property
     def _speeds(self) -> Speeds:
         from napari_gem3d.sampling.forecast import Speeds
-    from napari_gem3d.sampling.job import Job as CoreJob
 
         return Speeds(speeds_file())
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.settings import _clear_plugin_settings_cache
+from qtpy.QtCore import QTimer
 
 from napari_gem3d.anatomy import Completed
 from napari_gem3d.errors import InputError
@@ -243,3 +246,43 @@ def open_scan(panel: GemPanel, make_scan: Callable[..., Scan], qtbot: Any) -> Ca
         return scan
 
     return open_it
+
+
+@dataclass
+class Gaps:
+    """How long the window stands still at most, in time of its thread on the processor, and what napari's own costs.
+
+    How busy the machine is with other things does not count, and how fast it is does not either: the measure is what
+    it takes here to add a layer of one point to all canvases, the largest step that cannot be divided.
+    """
+
+    layer: float
+    longest: float = 0.0
+
+
+@pytest.fixture
+def gaps(qtbot) -> Callable[[Any], AbstractContextManager[Gaps]]:
+    """Watch the event loop of a viewer while the block runs."""
+
+    @contextmanager
+    def watching(viewer: Any) -> Iterator[Gaps]:
+        begun = time.thread_time()
+        point = viewer.add_points([[0.0, 0.0, 0.0]])
+        qtbot.wait(50)
+        watched = Gaps(time.thread_time() - begun)
+        viewer.layers.remove(point)
+        qtbot.wait(50)
+        last = time.thread_time()
+
+        def tick() -> None:
+            nonlocal last
+            now = time.thread_time()
+            watched.longest, last = max(watched.longest, now - last), now
+
+        timer = QTimer()
+        timer.timeout.connect(tick)
+        timer.start(5)
+        yield watched
+        timer.stop()
+
+    return watching

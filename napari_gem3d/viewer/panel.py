@@ -21,7 +21,7 @@ from napari_gem3d.viewer.steps.generate import GenerateStep
 from napari_gem3d.viewer.steps.informed import InformedStep
 from napari_gem3d.viewer.steps.mask import MaskStep
 from napari_gem3d.viewer.steps.patients import PatientsStep
-from napari_gem3d.viewer.widgets import button, column, line, row
+from napari_gem3d.viewer.widgets import button, column, line, row, while_alive
 from napari_gem3d.viewer.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ class HintLine(QFrame):
             self._dismissed = False
             self._show()
 
+    @while_alive
     def _show(self, event: Any = None) -> None:
         self.setVisible(self._preferences.hint and not self._dismissed and not self._state.patients)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from typing import Any
 
 from qtpy.compat import isalive
@@ -24,6 +25,17 @@ from qtpy.QtWidgets import (
 from superqt.utils import signals_blocked
 
 AXES = ("R", "A", "S")
+
+
+def while_alive(method: Callable[..., None]) -> Callable[..., None]:
+    """A method that does nothing once its widget is deleted: what it listens to may outlive the panel."""
+
+    @wraps(method)
+    def guarded(self: QWidget, *args: Any) -> None:
+        if isalive(self):
+            method(self, *args)
+
+    return guarded
 
 
 def row(*items: QWidget, spacing: int = 6) -> QHBoxLayout:

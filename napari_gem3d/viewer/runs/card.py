@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QFrame, QLabel, QMenu, QToolButton, QWid
 from napari_gem3d.viewer.informed.thumbnails import as_pixmap
 from napari_gem3d.viewer.run import Run
 from napari_gem3d.viewer.runs.results import Results, file_name
-from napari_gem3d.viewer.widgets import column, line, row
+from napari_gem3d.viewer.widgets import column, line, row, while_alive
 
 _SIZE = 56
 # napari draws small buttons as bare text, and those that are checked no differently.
@@ -89,6 +89,7 @@ class RunCard(QFrame):
         column(self, top, buttons, spacing=3).setContentsMargins(5, 5, 5, 4)
         self.refresh()
 
+    @while_alive
     def refresh(self) -> None:
         """Show what has become of the run."""
         run, results = self.run, self._results

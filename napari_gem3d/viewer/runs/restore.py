@@ -22,7 +22,7 @@ from napari_gem3d.viewer.run import Run
 from napari_gem3d.viewer.runs.autosave import Autosave
 from napari_gem3d.viewer.session import Journal, SavedMask, SavedRun, discard_session, lost_session
 from napari_gem3d.viewer.signals import State
-from napari_gem3d.viewer.widgets import button, column, line, row
+from napari_gem3d.viewer.widgets import button, column, line, row, while_alive
 
 
 class RestoreState(State):
@@ -193,6 +193,7 @@ class RestoreLine(QFrame):
         restore.state.events.journal.connect(self._show)
         self._show()
 
+    @while_alive
     def _show(self) -> None:
         self.offer.setText(self._restore.state.offer)
         self.setVisible(bool(self._restore.state.offer))

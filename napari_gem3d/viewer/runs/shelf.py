@@ -14,7 +14,7 @@ from napari_gem3d.viewer.run import Run
 from napari_gem3d.viewer.runs.card import BUTTON, RunCard
 from napari_gem3d.viewer.runs.comparison import Comparison, How
 from napari_gem3d.viewer.runs.results import Results
-from napari_gem3d.viewer.widgets import button, choices, column, fill, holder, line, position, row, say
+from napari_gem3d.viewer.widgets import button, choices, column, fill, holder, line, position, row, say, while_alive
 
 _TIPS = {
     "flicker": "Change from the one to the other and back",
@@ -64,6 +64,7 @@ class CompareBar(QWidget):
     def _choose(self, index: int) -> None:
         self._comparison.state.other = self._others()[index]
 
+    @while_alive
     def _show(self) -> None:
         state = self._comparison.state
         self.setVisible(state.run is not None)
@@ -116,6 +117,7 @@ class RunsShelf(QWidget):
         self._show()
         self._show_deleted()
 
+    @while_alive
     def _show(self) -> None:
         """Have a card for each run."""
         runs = self._panel.runs
@@ -138,6 +140,7 @@ class RunsShelf(QWidget):
         if event.size().width() != event.oldSize().width():
             self._fit()
 
+    @while_alive
     def _fit(self) -> None:
         cards = self.cards.values()
         # As if the bar were always there: it must not come and go with the height that depends on it.
@@ -145,10 +148,12 @@ class RunsShelf(QWidget):
         height = sum(max(card.heightForWidth(width), card.sizeHint().height()) for card in cards)
         self.scroll.setFixedHeight(min(height + self._list.spacing() * len(cards), _TALLEST))
 
+    @while_alive
     def _refresh(self) -> None:
         for card in self.cards.values():
             card.refresh()
 
+    @while_alive
     def _show_deleted(self) -> None:
         run = self._results.state.deleted
         self._deleted_row.setVisible(run is not None)

@@ -13,7 +13,7 @@ from napari_gem3d.viewer.runs.results import Results
 from napari_gem3d.viewer.runs.shelf import RunsShelf
 from napari_gem3d.viewer.steps.curve import CurvePlot
 from napari_gem3d.viewer.steps.settings import GenerateSettings, time_left
-from napari_gem3d.viewer.widgets import button, line, row, step
+from napari_gem3d.viewer.widgets import button, line, row, step, while_alive
 
 
 class GenerateStep(QWidget):
@@ -50,9 +50,11 @@ class GenerateStep(QWidget):
         if self._state.run is not None:
             self._generation.resume(self._state.run)
 
+    @while_alive
     def _show_mode(self) -> None:
         self.generate.setText("Edit" if self._state.mode == "edit" else "Generate")
 
+    @while_alive
     def _show_progress(self) -> None:
         state, run = self._state, self._state.run
         idle = state.activity == "idle"
@@ -70,6 +72,7 @@ class GenerateStep(QWidget):
         self.progress.setFormat(formats[state.activity] if not idle or state.progress < 1 else "done")
         self.progress.setUpdatesEnabled(True)
 
+    @while_alive
     def _show_message(self) -> None:
         self.message.setText(self._state.message)
         self.message.setStyleSheet("color: #ff8a80;" if self._state.failed else "")

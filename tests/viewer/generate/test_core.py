@@ -120,7 +120,7 @@ def test_closing_the_window_during_a_run_ends_the_program_in_order(tiny_model, t
     folders = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"), str(tmp_path))
     environment = {**os.environ, **folders}
     ended = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=400, check=False
     )
     assert "closing running" in ended.stdout and "ended" in ended.stdout, ended.stderr
     assert ended.returncode == 0, signal.Signals(-ended.returncode) if ended.returncode < 0 else ended.stderr

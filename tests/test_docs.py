@@ -19,7 +19,10 @@ OTHER_PROGRAMS = {
     *("--exclude-editable", "--plot", "--volumes", "--write-docs", "--steps", "--baseline"),
     *("--multi_gpu", "--num_machines", "--num_processes", "--machine_rank", "--main_process_ip", "--main_process_port"),
     *(
+        "--dashboard-address",
         "--job-name",
+        "--no-dashboard",
+        "--protocol",
         "--nodes",
         "--ntasks-per-node",
         "--gpus-per-node",

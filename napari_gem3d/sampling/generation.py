@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_gem3d.bundle import ModelBundle, load_bundle
+from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.store import find_bundle, read_plan
 from napari_gem3d.device import choose_device
 from napari_gem3d.errors import InputError
@@ -150,7 +151,8 @@ def open_volume(
     bundle
         The model, if it is loaded already.
     """
-    prepared = read_volume_files(mask, informed, body, model, settings or Settings(), allow_own)
+    plan, draws = _known(model, bundle)
+    prepared = read_volume_files(mask, informed, body, plan, draws, settings or Settings(), allow_own)
     return job_of(bundle or load_bundle(model), prepared, model)
 
 
@@ -165,9 +167,17 @@ def open_edit(
     bundle: ModelBundle | None = None,
 ) -> Job:
     """Read and check what a local edit needs, each file once; see `make_edit_recipe` for what is what."""
-    plan = read_plan(find_bundle(model))
+    plan, _ = _known(model, bundle)
     prepared = prepare_edit(plan, read_edit_inputs(image, mask, edited, informed), settings or Settings())
     return job_of(bundle or load_bundle(model), prepared, model)
+
+
+def _known(model: Path | str, bundle: ModelBundle | None) -> tuple[Plan, bool]:
+    """The plan of a model and whether it draws informed slices: what inputs are checked by, before weights are read."""
+    if bundle is not None:
+        return bundle.plan, bundle.position_unet is not None
+    folder = find_bundle(model)
+    return read_plan(folder), (folder / "position_unet").is_dir()
 
 
 def open_job(recipe: Recipe, *, beside: Path | None = None, bundle: ModelBundle | None = None) -> Job:

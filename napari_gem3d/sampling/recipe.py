@@ -170,7 +170,11 @@ def make_recipe(
     InputError
         If an input cannot be used or a value is out of range; the message says which.
     """
-    return recipe_of(read_volume_files(mask, informed, body, model, Settings(**settings), allow_own), model)
+    folder = find_bundle(model)
+    draws = (folder / "position_unet").is_dir()
+    return recipe_of(
+        read_volume_files(mask, informed, body, read_plan(folder), draws, Settings(**settings), allow_own), model
+    )
 
 
 def make_edit_recipe(
@@ -214,13 +218,15 @@ def read_volume_files(
     mask: Path | str | LabelMap,
     informed: Path | str,
     body: Path | str | None,
-    model: Path | str,
+    plan: Plan,
+    draws: bool,
     settings: Settings,
     allow_own: bool = False,
 ) -> Prepared:
-    """Read the files of a whole volume and prepare them; see `make_recipe`."""
-    folder = find_bundle(model)
-    plan = read_plan(folder)
+    """Read the files of a whole volume and prepare them for a model; see `make_recipe`.
+
+    `draws` says whether the model can draw an informed slice.
+    """
     if settings.seed is None:
         settings = settings.changed(seed=decide_seed())
     rng = np.random.default_rng(settings.seed)
@@ -231,7 +237,7 @@ def read_volume_files(
         target = (mask.source or "") if isinstance(mask, LabelMap) else mask
         source = choose_donor(informed, target, body, rng, allow_own=allow_own)
     prepared = prepare(plan, read_inputs(mask, source, body), settings, rng)
-    if prepared.drawn and not (folder / "position_unet").is_dir():
+    if prepared.drawn and not draws:
         raise InputError(f"The model {plan.name} has no position model to make a slice; give a scan with --informed.")
     return prepared
 

@@ -127,7 +127,7 @@ def test_a_folder_that_is_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"dataset\.json cannot be read .*nnU-Net's raw layout or a \.csv"):
         read_dataset(tmp_path, DEFAULT)
     table(tmp_path / "dataset.json", "{")
-    with pytest.raises(InputError, match="it is not JSON"):
+    with pytest.raises(InputError, match="is not JSON"):
         read_dataset(tmp_path, DEFAULT)
 
 

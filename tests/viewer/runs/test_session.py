@@ -54,7 +54,7 @@ def test_masks_are_kept_under_names_of_their_own(session):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
 def test_sessions_and_logs_are_their_users_alone(tmp_path, monkeypatch):
     monkeypatch.setattr("napari_gem3d.viewer.session.user_log_path", lambda app: tmp_path / "state" / "log")
-    monkeypatch.setattr("napari_gem3d.viewer.session.logging.getLogger", lambda name: logging.Logger("test"))
+    monkeypatch.setattr(logging.getLogger("napari_gem3d"), "handlers", [])  # a log that was begun before is kept
     session = Session(tmp_path / "sessions")
     session.write(session.journal())
     folders = (session.root, session.folder, start_log().parent)

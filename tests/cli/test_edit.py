@@ -42,7 +42,7 @@ def test_edit_then_replay(arguments, tiny_patient, tmp_path, capsys):
     [
         (["--edited", "nowhere.nii.gz"], "nowhere.nii.gz does not exist; check the path."),
         (["--informed", "nowhere.nii.gz"], "nowhere.nii.gz does not exist; check the path."),
-        (["--margin", "-1"], "margin of -1.0 mm is not possible"),
+        (["--margin", "-1"], "margin -1 mm is not possible"),
         (["--slice", "99"], "no slice 99"),
         (["--model", "brain-of-a-mouse"], "There is no model 'brain-of-a-mouse'"),
     ],

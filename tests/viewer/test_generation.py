@@ -1,5 +1,6 @@
 """Generation in the window: streaming, following, cancelling, errors, export."""
 
+import shutil
 import time
 
 import numpy as np
@@ -261,6 +262,10 @@ def test_the_core_itself_with_a_tiny_model(make_napari_viewer_proxy, tiny_model,
     workbench.results.export(workbench.state.run, out)
     qtbot.waitUntil(out.with_name("out.json").exists)
     from napari_gem3d import replay
+
+    # What is exported names no folders; who has scan and model beside it can carry it out again.
+    shutil.copy(tiny_patient.scan, tmp_path)
+    shutil.copytree(tiny_model, tmp_path / tiny_model.name)
 
     first = out.read_bytes()
     assert replay(out.with_name("out.json"), tmp_path / "again.nii.gz").read_bytes() == first

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_gem3d.anatomy import Completed, complete_anatomy
 from napari_gem3d.bundle.plan import Plan
@@ -80,23 +81,33 @@ def edited_anatomy(
     # Nothing says what was under a lesion, so a model that knows tissue draws there what fits.
     under = np.uint8(UNKNOWN) if tissues and source != "none" else body
     layer = np.where(np.isin(old, tissues), old, body * (old > 0)).astype(np.uint8)
-    layer[lesion_before] = under
+    stays = _untouched(lesion_before, lesion_after, old != new)
+    layer[lesion_before] = np.where(stays, old, under)[lesion_before]
     if mass_effect_mm:
-        layer, scan = _displaced(layer, scan, lesion_before, lesion_after, mass_effect_mm)
+        layer, scan = _displaced(layer, scan, lesion_before & ~stays, lesion_after & ~stays, mass_effect_mm)
     # Tissue that was painted or erased in the edited map is as it says; all else lies where it lay. A map that holds
     # nothing of a tissue does not speak of it.
     held = [value for value in tissues if value in edited.values()]
     painted = np.isin(new, held) & (new != was.voxels)
     erased = np.isin(was.voxels, held) & (new == body)
     kept = ((new == body) | np.isin(new, tissues)) & ~painted & ~erased
-    after = np.where(kept, layer, new).astype(np.uint8)
+    # A lesion of which nothing changes moves with the tissue about it, as the scan's own voxels do.
+    after = np.where(kept | stays, layer, new).astype(np.uint8)
     changed = after != old
     if mass_effect_mm:
         # The scan's own voxels have moved with their tissue. Where a lesion was, they mean nothing any more.
         organ = (new == old) & ~lesion_after & (new != body) & ~np.isin(new, tissues)
-        changed = ((after != layer) & ~organ) | (layer == UNKNOWN) | lesion_before
+        changed = ((after != layer) & ~organ) | (layer == UNKNOWN) | (lesion_before & ~stays)
     unknown = tuple(value for value in before.unknown if value not in held)
     return EditedAnatomy(before, Completed(edited.with_voxels(after), unknown, before.notes), scan, changed)
+
+
+def _untouched(before: NDArray[np.bool_], after: NDArray[np.bool_], differs: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Lesions before the edit of which nothing changes: they push no more than the scan shows already."""
+    parts, _ = ndimage.label(before | after)
+    altered = np.unique(parts[differs & (parts > 0)])
+    untouched: NDArray[np.bool_] = before & ~np.isin(parts, altered)
+    return untouched
 
 
 def _displaced(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from napari_gem3d import LabelMap, Volume
 from napari_gem3d.bundle import Plan
@@ -116,3 +117,18 @@ def test_no_mass_effect_leaves_the_scan_itself():
     volume = scan()
     assert edited(labels(), labels(LESION), volume=volume).scan is volume
     assert isinstance(volume, Volume)
+
+
+def test_mass_effect_leaves_another_lesion_as_the_scan_shows_it():
+    far = ellipsoid((48, 62, 76), (11, 11, 11)) & BRAIN & ~BESIDE
+    assert far.sum() > 500
+    both = far | BESIDE
+    edit = edited(labels(far), labels(both), mm=6.0)
+    after = edit.after.labels.voxels == 1
+    assert after[BESIDE].all() and dice(after & ~BESIDE, far) > 0.9  # it moves a little, with its tissue
+    assert edit.changed[BESIDE].mean() > 0.9 and not edit.changed[far & ~BESIDE].any()
+    still = edited(labels(far), labels(both))
+    assert np.array_equal(still.after.labels.voxels == 1, both) and np.array_equal(still.changed, BESIDE & ~far)
+    # Where one grows, all of it is drawn: nothing says what its old voxels show after that.
+    grown = edited(labels(far), labels(ndimage.binary_dilation(far, iterations=3) & BRAIN), mm=3.0)
+    assert grown.changed[far].all()

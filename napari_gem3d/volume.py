@@ -40,8 +40,8 @@ class Volume:
     source
         The file or DICOM folder it was read from.
     meta
-        What is needed to write the volume back as it was, and "synthetic" if its header says that it was generated;
-        never anything that identifies the patient.
+        What is needed to write the volume back as it was, "synthetic" if its header says that it was generated, and of
+        label maps "segments", what their file calls its values; never anything that identifies the patient.
 
     Raises
     ------
@@ -59,7 +59,7 @@ class Volume:
     affine: FloatArray
     modality: Modality = ""
     source: Path | None = None
-    meta: Mapping[str, str] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3:

@@ -23,7 +23,7 @@ FLOORS = (
     ("volume", "device"),
     ("labels",),
     ("foreground", "io", "networks"),
-    ("anatomy",),
+    ("anatomy", "numbering"),
     ("samples", "pictures", "bundle", "masks", "brain"),
     ("sampling", "doctor"),
     ("evaluation",),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_gem3d.cli.options import check_exist
+from napari_gem3d.cli.options import add_settings, check_exist
 from napari_gem3d.errors import InputError
 from napari_gem3d.io.documents import read_json
 
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inputs.add_argument(
         "--model", default="brain-flair", help="model whose labels these are; none: each is a lesion (brain-flair)"
     )
+    add_settings(inputs, "labels")
     _add_steps(parser.add_argument_group("what to do, in the order given"))
     output = parser.add_argument_group("result")
     output.add_argument("--seed", type=int, help="decides what is random (default: drawn, and kept in the record)")
@@ -102,6 +104,11 @@ def _add_steps(group: argparse._ArgumentGroup) -> None:
     step("remove", nargs=0, help="give the lesion's voxels back to the body")
     step("augment", choices=("brain", "abdomen"), help="a random variant by the paper's policy, nothing else")
     group.add_argument(
+        "--relabel",
+        action="store_true",
+        help="write the map with the numbers of the model's labels, before any step; steps may be left out then",
+    )
+    group.add_argument(
         "--mass-effect",
         type=float,
         default=0.0,
@@ -116,22 +123,33 @@ def run(options: argparse.Namespace) -> int:
     if options.mask is None and options.body is None:
         raise InputError("There is nothing to change; give a label map by --mask, or a scan to start on by --body.")
     check_exist(options.mask, options.body, *donors)
-    if not options.steps:
+    if not options.steps and not options.relabel:
         raise InputError("Nothing is said about what to do; give at least one step such as --translate.")
+    from napari_gem3d.foreground import foreground
     from napari_gem3d.io import read_label_map, read_volume, write_volume
+    from napari_gem3d.sampling.labelling import accepted
     from napari_gem3d.sampling.prepare import decide_seed, said_by_plan
     from napari_gem3d.sampling.recipe import sidecar
     from napari_gem3d.sampling.settings import Settings
 
-    chosen = Settings(seed=options.seed).seed
-    seed = decide_seed() if chosen is None else chosen
+    chosen = Settings(seed=options.seed, labels=options.labels)
+    seed = decide_seed() if chosen.seed is None else chosen.seed
     plan = _plan(options.model)
     table = None if plan is None else plan.labels
     body = None if options.body is None else read_volume(options.body)
     if body is not None and plan is not None:
         body = said_by_plan(plan, body)
-    labels = _empty(body, table) if options.mask is None else read_label_map(options.mask, table)
+    told: tuple[str, ...] = ()
+    relabel: dict[int, int] = {}
+    if options.mask is None:
+        labels = _empty(body, table)
+    elif plan is None:
+        labels = read_label_map(options.mask)
+    else:
+        inside = None if body is None else foreground(body)
+        labels, relabel, told = accepted(plan, read_label_map(options.mask), chosen.labels, body, inside)
     result = _changed(labels, body, options, seed)
+    result = replace(result, notes=(*told, *result.notes))
     record = sidecar(options.out)
     if record.exists() and not _is_record(record):
         raise InputError(f"{record} exists and is no record of an edit; write the result somewhere else.")
@@ -142,7 +160,7 @@ def run(options: argparse.Namespace) -> int:
             f"The folder {options.out.parent} cannot be made ({error.strerror}); choose another."
         ) from error
     write_volume(result.labels, options.out, description="edited label map: napari-gem3d")
-    _write_record(result, options, donors, seed, record)
+    _write_record(result, options, donors, seed, relabel, record)
     for line in _report(result):
         print(line)
     print(f"Wrote {options.out} (record: {record.name}).")
@@ -169,13 +187,15 @@ def _empty(scan: Volume | None, table: LabelTable | None) -> LabelMap:
 
 
 def _changed(labels: LabelMap, body: Any, options: argparse.Namespace, seed: int) -> MaskResult:
-    from napari_gem3d.masks import Selection, augment_mask, transform_mask, with_mass_effect
+    from napari_gem3d.masks import MaskEditor, Selection, augment_mask, transform_mask, with_mass_effect
     from napari_gem3d.masks.scene import open_scene
 
     only = tuple(int(label) if label.isdecimal() else label for label in options.only)
     host = tuple(int(label) if label.isdecimal() else label for label in options.host)
     near = None if options.component is None else tuple(options.component)
     select = Selection(labels=only, near=near, everything=options.everything)
+    if not options.steps:
+        return MaskEditor(labels, select=select, body=body, host=host).unchanged("Nothing but the numbers was changed.")
     policies = [values for name, values in options.steps if name == "augment"]
     if not policies:
         operations = read_steps(options.steps, select, seed)
@@ -309,7 +329,9 @@ def _centre(values: Sequence[str]) -> Any:
     return point
 
 
-def _write_record(result: MaskResult, options: argparse.Namespace, donors: list[Path], seed: int, path: Path) -> None:
+def _write_record(
+    result: MaskResult, options: argparse.Namespace, donors: list[Path], seed: int, relabel: dict[int, int], path: Path
+) -> None:
     from napari_gem3d.io import replacing
     from napari_gem3d.sampling.recipe import current_versions
     from napari_gem3d.sampling.references import InputFile
@@ -323,6 +345,7 @@ def _write_record(result: MaskResult, options: argparse.Namespace, donors: list[
         "donors": [InputFile.of(donor).model_dump() for donor in donors],
         "augment": next((values for name, values in options.steps if name == "augment"), None),
         "seed": seed if any(name in ("augment", "elastic") for name, _ in options.steps) else None,
+        "relabel": {str(old): new for old, new in relabel.items()},
         **result.record(),
         "mass_effect_mm": options.mass_effect,
         "versions": current_versions(),

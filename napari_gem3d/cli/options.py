@@ -44,7 +44,7 @@ def add_drawing_options(parser: argparse.ArgumentParser, **defaults: Any) -> arg
     """Model, solver, seed, device and the like. Returns their group."""
     how = parser.add_argument_group("how")
     how.add_argument("--model", default="brain-flair", help="bundled model or folder of one (default: brain-flair)")
-    add_settings(how, *DRAWING_NAMES, **defaults)
+    add_settings(how, "labels", *DRAWING_NAMES, **defaults)
     return how
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from napari_gem3d.cohorts.target import check_bend
 from napari_gem3d.cohorts.variants import GENERATED, OTHERS, Augment, How, list_variants, settings_of_run
 from napari_gem3d.cohorts.volumes import make_variant
 from napari_gem3d.errors import InputError
+from napari_gem3d.numbering import check_dataset, read_choice
 from napari_gem3d.sampling.donors import is_pool
 from napari_gem3d.sampling.prepare import decide
 from napari_gem3d.sampling.settings import DRAWING_NAMES, Settings
@@ -152,6 +154,7 @@ def enhance(
     chosen = settings_of_run(settings, seed=0, position=0.5)
     check_here(plan, chosen, scheduler)
     read = read_dataset(dataset, DataSettings(channel=channel), split)
+    relabel = relabelled(read, plan, chosen.labels)
     described: dict[str, Any] = {
         "dataset": dataset.absolute().name,
         "split": split,
@@ -169,6 +172,7 @@ def enhance(
         **drawn(chosen),
         "threads": threads,
         "labels": labels_of(read, plan),
+        **said_of_labels(chosen, relabel),
     }
     take_place(layout, read, described)
     how = How(
@@ -179,6 +183,7 @@ def enhance(
         threads=threads,
         labels=described["labels"],
         ignore=read.ignore,
+        relabel=relabel,
         digest=digest_of(described),
     )
     tasks = list_variants(
@@ -237,6 +242,34 @@ def labels_of(dataset: Dataset, plan: Plan) -> dict[str, int]:
     return dict(dataset.labels) or {
         label.name: label.value for label in plan.labels if label.meaning not in ("body", "tissue")
     }
+
+
+def relabelled(dataset: Dataset, plan: Plan, choice: str | None) -> dict[int, int]:
+    """Values of the model's table by those of a dataset, where people say them; else none.
+
+    Raises
+    ------
+    InputError
+        If nothing is said and the names of the dataset are others than the model's, or two labels of the dataset would
+        become one.
+    """
+    if choice is None:
+        check_dataset({value: name for name, value in dataset.labels.items()}, plan.labels, dataset.path)
+        return {}
+    values = {old: new for old, new in read_choice(choice, plan.labels).items() if old != dataset.ignore}
+    used = [values[value] for value in (dataset.labels.values() or values) if value in values]
+    twice = [new for new, count in Counter(used).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"By '{choice}' several labels of {dataset.path} become {plan.labels.by_value(twice[0]).name}, so they "
+            "could not be told apart in what is made; give each another label of the model."
+        )
+    return values
+
+
+def said_of_labels(settings: Settings, relabel: Mapping[int, int]) -> dict[str, Any]:
+    """What the record of a dataset has of the numbering of its labels; nothing where nothing was said."""
+    return {"relabel": {str(old): new for old, new in relabel.items()}} if settings.labels is not None else {}
 
 
 def of_all(model: Path | str) -> str:

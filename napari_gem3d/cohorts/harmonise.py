@@ -18,6 +18,8 @@ from napari_gem3d.cohorts.enhance import (
     drawn,
     labels_of,
     of_all,
+    relabelled,
+    said_of_labels,
     take_place,
 )
 from napari_gem3d.cohorts.harmonise_measure import Measure, Measurement, measure, read_measurement
@@ -155,6 +157,7 @@ def harmonise(
         [case.name for case in read.cases], None if sources is None else Path(sources), source_pattern
     )
     chosen = _informed(plan, Path(informed), slice, position)
+    relabel = relabelled(read, plan, common.labels)
     described: dict[str, Any] = {
         "task": "harmonise",
         "dataset": dataset.absolute().name,
@@ -170,6 +173,7 @@ def harmonise(
         **drawn(common),
         "threads": threads,
         "labels": labels_of(read, plan),
+        **said_of_labels(common, relabel),
     }
     take_place(layout, read, described)
     how = How(
@@ -178,6 +182,7 @@ def harmonise(
         threads=threads,
         labels=described["labels"],
         ignore=read.ignore,
+        relabel=relabel,
         digest=digest_of(described),
     )
     who: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "device": common.device}
@@ -189,7 +194,7 @@ def harmonise(
     cohort = Cohort(layout.root, tuple(outcomes), len(tasks), records)
     if cohort.interrupted:
         return Harmonised(cohort, None, interrupted=True)
-    return _reported(read, cohort, layout, plan, described["labels"], chosen, origins, running)
+    return _reported(read, cohort, layout, plan, described["labels"], chosen, origins, running, relabel)
 
 
 harmonize = harmonise  # as the command is called
@@ -204,11 +209,12 @@ def _reported(
     chosen: Informed,
     origins: Mapping[str, str],
     running: Mapping[str, Any],
+    relabel: Mapping[int, int],
 ) -> Harmonised:
     """Measure what is there, and write the report."""
     from napari_gem3d.cohorts import harmonise_page
 
-    measures = _measures(read, cohort, plan, labels)
+    measures = _measures(read, cohort, plan, labels, relabel)
     ended = run_tasks(measures, measure, **running)
     if len(ended) < len(measures):
         return Harmonised(cohort, None, interrupted=True)
@@ -264,9 +270,13 @@ def _tasks(dataset: Dataset, informed: Path, layout: Layout, how: How) -> list[V
     ]
 
 
-def _measures(dataset: Dataset, cohort: Cohort, plan: Plan, labels: Mapping[str, int]) -> list[Measure]:
+def _measures(
+    dataset: Dataset, cohort: Cohort, plan: Plan, labels: Mapping[str, int], relabel: Mapping[int, int]
+) -> list[Measure]:
     """What there is to measure: every case that is there."""
     body = 0 if plan.labels.body is None else plan.labels.body.value
+    if relabel:  # the label maps that were made have the dataset's numbers
+        body = {new: old for old, new in relabel.items()}.get(body, 0)
     named = {name: value for name, value in labels.items() if value != body}
     return [
         Measure(f"measure {case.name}", case.name, case.image.absolute(), cohort.folder, named, body, plan.modality)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from napari_gem3d.io import read_label_map, read_volume
 from napari_gem3d.labels import AnatomySource, LabelMap
 from napari_gem3d.masks import Elastic, MaskResult, Selection, augment_mask, transform_mask
 from napari_gem3d.masks.scene import with_body
+from napari_gem3d.numbering import find_numbering, renumbered
 from napari_gem3d.sampling.prepare import said_by_plan
 
 # The policy sometimes draws nothing. An edit without a change is none, so it is drawn again, so often.
@@ -72,8 +73,7 @@ def make_target(variant: Variant, plan: Plan) -> Target:
         If it is an edit, and its case has no lesion or no room to move it.
     """
     how = variant.how
-    labels = read_label_map(variant.labels, plan.labels)
-    labels = labels.with_voxels(labels.voxels.astype(np.uint8))
+    labels = case_labels(variant, plan)
     if variant.kind == "edit":
         return _edited(variant, plan, labels)
     if plan.labels.tissues and how.settings.anatomy == "scan" and (how.augment != "none" or how.bend_mm):
@@ -82,6 +82,21 @@ def make_target(variant: Variant, plan: Plan) -> Target:
         return Target(labels, how.settings.anatomy)
     result = augment_mask(labels, how.augment, seed=variant.mask_seed, body=read_volume(variant.image))
     return Target(result.labels, how.settings.anatomy, _operations(result), result.notes)
+
+
+def case_labels(variant: Variant, plan: Plan) -> LabelMap:
+    """The case's own label map, with values of the plan's table.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, has values that the table lacks, or shows that its numbers are not the table's.
+    """
+    labels, how = read_label_map(variant.labels), variant.how
+    if how.settings.labels is None:
+        find_numbering(replace(labels, table=None, meta={}), plan.labels)
+    labels = renumbered(labels, plan.labels, how.relabel)
+    return labels.with_voxels(labels.voxels.astype(np.uint8))
 
 
 def _edited(variant: Variant, plan: Plan, labels: LabelMap) -> Target:
@@ -154,6 +169,12 @@ def dataset_labels(target: LabelMap, how: How, plan: Plan | None = None, found: 
     InputError
         If there is a value that the dataset does not name.
     """
+    back = {new: old for old, new in how.relabel.items()}
+    if back and plan is not None:
+        # Body and tissue of the plan bear numbers that the dataset may have given to others.
+        own = {label.value for label in plan.labels if label.meaning in ("body", "tissue")} - set(back)
+        numbers = np.array([0 if value in own else back.get(value, value) for value in range(256)], np.uint8)
+        target, plan, found = target.with_voxels(numbers[target.voxels]), None, ()
     voxels = target.voxels
     known = {0, *how.labels.values(), *({how.ignore} if how.ignore is not None else ())}
     table = () if plan is None else plan.labels

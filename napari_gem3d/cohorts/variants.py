@@ -43,6 +43,8 @@ class How:
         Values by name that the dataset made may hold, without background.
     ignore
         The value of voxels that nobody labelled, if there is one.
+    relabel
+        Values of the model's table by those of the dataset, where people have said them.
     digest
         Of the settings of the run.
     """
@@ -54,6 +56,7 @@ class How:
     threads: int = 1
     labels: Mapping[str, int] = field(default_factory=dict)
     ignore: int | None = None
+    relabel: Mapping[int, int] = field(default_factory=dict)
     digest: str = ""
 
 
@@ -103,7 +106,7 @@ def settings_of_run(given: Mapping[str, object], **defaults: object) -> Settings
     InputError
         If a value is not possible, or a setting is none of a whole run.
     """
-    known = (*DRAWING_NAMES, "position")
+    known = ("labels", *DRAWING_NAMES, "position")
     for name in given:
         if name not in known:
             raise InputError(f"A dataset takes no setting '{name}'; choose from {', '.join(known)}.")

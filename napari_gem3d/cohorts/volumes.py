@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +16,12 @@ from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.preprocessing import fit_intensities
 from napari_gem3d.bundle.store import find_bundle, hash_bundle, read_plan
 from napari_gem3d.cohorts.layout import ENDING, Layout, Record, relative
-from napari_gem3d.cohorts.target import Target, dataset_labels, make_target
+from napari_gem3d.cohorts.target import Target, case_labels, dataset_labels, make_target
 from napari_gem3d.cohorts.variants import Variant
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
 from napari_gem3d.io import read_label_map, read_volume, sha256, write_volume
+from napari_gem3d.numbering import MODEL
 from napari_gem3d.sampling.generation import open_edit, open_volume
 from napari_gem3d.sampling.job import Job
 from napari_gem3d.sampling.prepare import check_modality
@@ -137,11 +139,13 @@ def _job(variant: Variant, plan: Plan, target: Target, mask: Path) -> tuple[Job,
     """The job, the name of the donor if there is one, and notes."""
     folder = find_bundle(variant.how.model)
     bundle = _loaded(variant.how.model, hash_bundle(folder))
-    own_seed = variant.how.settings.changed(seed=variant.seed, anatomy=target.anatomy)
+    # What is drawn from has the numbers of the model by now.
+    own_seed = variant.how.settings.changed(seed=variant.seed, anatomy=target.anatomy, labels=MODEL)
     opening: dict[str, Any] = {"model": variant.how.model, "settings": own_seed, "bundle": bundle}
     if variant.kind == "edit":
         opening["settings"] = own_seed.changed(position=None)
-        return open_edit(variant.image, variant.labels, mask, **opening), None, []
+        before = replace(case_labels(variant, plan), source=variant.labels)
+        return open_edit(variant.image, before, mask, **opening), None, []
     opening["body"] = variant.image
     if variant.kind == "IG":
         return open_volume(mask, GENERATED, **opening), None, []

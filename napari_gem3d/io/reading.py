@@ -10,6 +10,7 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.io.checks import check_finite, check_intensities
 from napari_gem3d.io.dicom import is_dicom, read_dicom
 from napari_gem3d.io.files import open_regular
+from napari_gem3d.io.label_names import names_beside
 from napari_gem3d.io.nifti import GZIP_MAGIC, SUFFIXES, read_nifti
 from napari_gem3d.io.nrrd import read_nrrd
 from napari_gem3d.labels import LabelMap, LabelTable
@@ -73,7 +74,10 @@ def read_label_map(path: Path | str, table: LabelTable | None = None) -> LabelMa
         voxels = whole.astype(np.min_scalar_type(int(max(whole.max(), 0)))) if whole.min() >= 0 else whole
     if voxels.min() < 0:
         raise InputError(f"{path} holds the value {voxels.min():g}, so it is no label map; labels are 0 or more.")
-    labels = LabelMap(voxels, volume.affine, volume.modality, volume.source, volume.meta, table)
+    meta = dict(volume.meta)
+    if "segments" not in meta and (names := names_beside(path)):
+        meta["segments"] = names
+    labels = LabelMap(voxels, volume.affine, volume.modality, volume.source, meta, table)
     if table is not None:
         labels.check_values(table)
     return labels

@@ -38,6 +38,7 @@ from napari_gem3d.masks.result import MaskResult
 from napari_gem3d.masks.scene import Body, Scene, find_label, open_scene, select_lesion
 from napari_gem3d.masks.shares import warp_patch
 from napari_gem3d.masks.warp import AffineWarp, ElasticWarp, Warp, about, rotation, translation
+from napari_gem3d.numbering import find_numbering, renumbered
 
 # Below this share of the lesion a loss at the body's edge is not worth a remark.
 _REMARKABLE = 0.03
@@ -140,7 +141,8 @@ def _notes(scene: Scene, result: MaskResult) -> list[str]:
         notes.append("Nothing says where the body is: only the field of view limited the lesion.")
     if result.lost_share > _REMARKABLE:
         millilitres = scene.labels.grid.voxel_volume / 1000
-        parts = [f"{scene.outside * millilitres:.1f} ml outside the body"] if scene.outside else []
+        lost = {"the field of view of the label map": scene.beyond, "the body": scene.outside}
+        parts = [f"{count * millilitres:.1f} ml outside {where}" for where, count in lost.items() if count]
         parts += [
             f"{count * millilitres:.1f} ml on {'the background' if value == 0 else scene.table.by_value(value).name}"
             for value, count in scene.covered.items()
@@ -242,7 +244,9 @@ class _Run:
         scene = self.scene
         donor = self.donors.get(step.donor)
         if donor is None:
-            donor = read_label_map(Path(step.donor), scene.labels.table)
+            donor = read_label_map(Path(step.donor))
+            if scene.labels.table is not None:
+                donor = renumbered(donor, scene.labels.table, find_numbering(donor, scene.labels.table).values)
         if step.select.everything:
             raise InputError("A transplant takes a lesion, not everything; choose the donor's labels.")
         lesion, box = select_lesion(donor, donor.table or LabelTable.from_values(donor.values()), step.select)

@@ -59,6 +59,7 @@ class Scene:
     confined: bool = True
     lost: dict[int, int] = field(default_factory=dict)
     outside: int = 0
+    beyond: int = 0
     covered: dict[int, int] = field(default_factory=dict)
     touched: list[Slices] = field(default_factory=list)
 
@@ -69,7 +70,7 @@ class Scene:
     def fresh(self) -> Scene:
         """The same scene for another edit, which leaves this one as it is."""
         scene = copy(self)
-        scene.lost, scene.covered, scene.outside, scene.touched = {}, {}, 0, []
+        scene.lost, scene.covered, scene.outside, scene.beyond, scene.touched = {}, {}, 0, 0, []
         return scene
 
     def body_centroid(self) -> FloatArray:
@@ -106,17 +107,18 @@ class Scene:
         allowed = np.zeros(patch.voxels.shape, bool)
         allowed[inner] = inside & np.isin(under, self.free)
         kept = replace(patch, voxels=np.where(allowed, patch.voxels, 0).astype(patch.voxels.dtype))
+        within = int(np.count_nonzero(patch.voxels[inner]))
         if kept.empty:
-            raise InputError(
-                f"{what} takes the lesion out of the body or onto other labels entirely; choose another place."
-            )
+            where = "out of the body or onto other labels" if within else "out of the label map's field of view"
+            raise InputError(f"{what} takes the lesion {where} entirely; choose another place.")
         remaining = kept.counts()
         for value, count in patch.counts().items():
             self.lost[value] = self.lost.get(value, 0) + count - remaining.get(value, 0)
         blocked = under[(patch.voxels[inner] > 0) & inside & ~allowed[inner]]
         for value, count in zip(*np.unique(blocked, return_counts=True), strict=True):
             self.covered[int(value)] = self.covered.get(int(value), 0) + int(count)
-        self.outside += int(np.count_nonzero(patch.voxels) - np.count_nonzero(kept.voxels)) - blocked.size
+        self.beyond += int(np.count_nonzero(patch.voxels)) - within
+        self.outside += within - int(np.count_nonzero(kept.voxels)) - blocked.size
         self.patch = Patch.of(kept.voxels, kept.lattice, kept.start)
 
     def merge(self) -> None:

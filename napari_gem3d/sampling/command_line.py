@@ -10,6 +10,7 @@ from pathlib import Path
 from napari_gem3d.bundle.preprocessing import canonical_grid
 from napari_gem3d.io import read_label_map
 from napari_gem3d.io.slices import is_slice
+from napari_gem3d.numbering import MODEL
 from napari_gem3d.sampling.recipe import GENERATED, Recipe
 from napari_gem3d.sampling.settings import Drawing, Settings, words_of
 
@@ -34,7 +35,7 @@ def recipe_command(recipe: Recipe, out: Path | str, *, beside: Path | None = Non
     inputs = (_edit_inputs if recipe.task == "edit" else _whole_inputs)(recipe, beside)
     names = (name for name in Settings.model_fields if name in Drawing.model_fields and name != "compiled")
     drawn = {words_of(name)["option"]: getattr(recipe, name) for name in names}
-    drawn["--model"] = _model(recipe)
+    drawn["--model"], drawn["--labels"] = _model(recipe), _labels(recipe)
     if recipe.task == "edit":
         del drawn["--known-level"]
     arguments = {**inputs, **drawn, "--out": Path(out).absolute()}
@@ -78,6 +79,12 @@ def _edit_inputs(recipe: Recipe, beside: Path | None) -> dict[str, object]:
     if not edit.own_neighbours:
         options |= {"--informed": recipe.informed.found(beside).absolute(), "--slice": recipe.informed_slice}
     return options
+
+
+def _labels(recipe: Recipe) -> str:
+    """What the values of the label maps stand for, as it was found."""
+    names = {label.value: label.name for label in recipe.plan.labels}
+    return ",".join(f"{names[new]}={old}" for old, new in (recipe.relabel or {}).items()) or MODEL
 
 
 def _model(recipe: Recipe) -> str:

@@ -219,13 +219,20 @@ def open_job(recipe: Recipe, *, beside: Path | None = None, bundle: ModelBundle 
             **chosen,
             margin_mm=recipe.edit.margin_mm,
             own_neighbours=recipe.edit.own_neighbours,
+            relabel=recipe.relabel,
         )
         return EditJob(recipe, prepared_edit, bundle)
     named = {"mask": recipe.mask, "informed": recipe.informed, "body": recipe.body}
     files = {name: file for name, file in named.items() if file is not None}
     inputs = read_files(files, {name: file.found(beside) for name, file in files.items()})
     prepared = prepare_again(
-        bundle.plan, inputs, drawing, **chosen, pixel_mm=recipe.pixel_mm, informed_seed=recipe.informed_seed
+        bundle.plan,
+        inputs,
+        drawing,
+        **chosen,
+        pixel_mm=recipe.pixel_mm,
+        informed_seed=recipe.informed_seed,
+        relabel=recipe.relabel,
     )
     return Job(recipe, prepared, bundle)
 

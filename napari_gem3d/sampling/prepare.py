@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_gem3d.anatomy.notes import untold
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.preprocessing import (
     Case,
@@ -28,6 +29,7 @@ from napari_gem3d.io.slices import resized
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.masks.mass_effect import MassEffect
 from napari_gem3d.sampling.inputs import Inputs
+from napari_gem3d.sampling.labelling import accepted, numbered, uncropped
 from napari_gem3d.sampling.references import InputFile
 from napari_gem3d.sampling.settings import Drawing, Settings
 from napari_gem3d.sampling.solver import check_solver
@@ -73,6 +75,10 @@ class Prepared:
         Size of a pixel if `informed` is a 2D image.
     informed_seed
         Of a slice that is drawn, where it is not the seed of `drawing`.
+    relabel
+        Values of the plan's table by those of the label map as it came; empty if they are the same.
+    notes
+        What people should know of the inputs, in sentences.
     files
         For the recipe: the files that the inputs were read from.
     """
@@ -90,7 +96,14 @@ class Prepared:
     start: int = 0
     pixel_mm: float | None = None
     informed_seed: int | None = None
+    relabel: Mapping[int, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     files: Mapping[str, InputFile] = field(default_factory=dict)
+
+    @property
+    def said(self) -> str:
+        """All that people should know before anything is drawn; empty if there is nothing."""
+        return " ".join([*self.notes, untold(self.case.notes)]).strip()
 
 
 def decide_seed() -> int:
@@ -147,7 +160,7 @@ def prepare(plan: Plan, inputs: Inputs, settings: Settings, rng: np.random.Gener
             raise InputError("The informed slice comes from no volume, so it has no number; give its position instead.")
         position = settings.position
         share = 0.5 if position is None else float(rng.random()) if position == "random" else float(position)
-        prepared = _arranged(plan, inputs, drawing, settings.pixel_mm, share)
+        prepared = _arranged(plan, inputs, drawing, settings.labels, settings.pixel_mm, share)
         pixel_mm = prepared.informed.spacing[1] if flat else None
         prepared = replace(prepared, start=_nearest_with_body(prepared.case, _share(share)), pixel_mm=pixel_mm)
     elif settings.pixel_mm is not None:
@@ -155,7 +168,7 @@ def prepare(plan: Plan, inputs: Inputs, settings: Settings, rng: np.random.Gener
             f"{_name(inputs.informed)} is a volume, which says how large its voxels are; leave the size of a pixel out."
         )
     else:
-        prepared = _arranged(plan, inputs, drawing)
+        prepared = _arranged(plan, inputs, drawing, settings.labels)
         if settings.position == "random":
             if settings.slice is not None:
                 raise InputError(_BOTH)
@@ -177,16 +190,26 @@ def prepare_again(
     informed_slice: int,
     pixel_mm: float | None = None,
     informed_seed: int | None = None,
+    relabel: Mapping[int, int] | None = None,
 ) -> Prepared:
     """Bring inputs to the model's grid where a recipe says what was decided; see `prepare`."""
     chosen = {"start": start, "informed_slice": informed_slice, "pixel_mm": pixel_mm, "informed_seed": informed_seed}
-    return replace(_arranged(plan, inputs, drawing, pixel_mm), **chosen)  # type: ignore[arg-type]
+    return replace(_arranged(plan, inputs, drawing, relabel or {}, pixel_mm, grow=relabel is not None), **chosen)  # type: ignore[arg-type]
 
 
 def _arranged(
-    plan: Plan, inputs: Inputs, drawing: Drawing, pixel_mm: float | None = None, position: float = 0.5
+    plan: Plan,
+    inputs: Inputs,
+    drawing: Drawing,
+    labels: str | Mapping[int, int] | None,
+    pixel_mm: float | None = None,
+    position: float = 0.5,
+    grow: bool = True,
 ) -> Prepared:
-    """The inputs on the model's grid; nothing is chosen yet. Every foreground is found once."""
+    """The inputs on the model's grid; nothing is chosen yet. Every foreground is found once.
+
+    `labels` says what the values of the label map stand for; with `grow` a cropped map is brought to its scan's grid.
+    """
     informed, same = inputs.informed, inputs.informed is not None and inputs.informed is inputs.body
     if informed is not None:
         check_modality(plan, informed)
@@ -198,7 +221,12 @@ def _arranged(
             "patient's space; give the scan that the map was drawn on."
         )
     shows_body = None if shown is None else foreground(shown)
-    case = _case(plan, inputs.mask, shown, shows_body, drawing)
+    if isinstance(labels, Mapping):
+        mask, relabel, notes = numbered(plan, inputs.mask, labels, shown, shows_body)
+        mask = uncropped(plan, mask, shown, shows_body) if grow else mask
+    else:
+        mask, relabel, notes = accepted(plan, inputs.mask, labels, shown, shows_body)
+    case = _case(plan, mask, shown, shows_body, drawing)
     if informed is not None and informed.grid.canonical().shape[0] == 1:
         scan, inside = _flat(plan, case, informed, inputs.spacing_known, pixel_mm, position)
     elif informed is not None:
@@ -208,7 +236,7 @@ def _arranged(
         inside = foreground(scan) if shows_body is None else shows_body
     return Prepared(
         plan=plan,
-        mask=inputs.mask,
+        mask=mask,
         case=case,
         informed=scan,
         inside=inside,
@@ -216,6 +244,8 @@ def _arranged(
         same_patient=same or (informed is None and shown is not None),
         drawn=informed is None,
         drawing=drawing,
+        relabel=relabel,
+        notes=notes,
         files=inputs.files,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from napari_gem3d.foreground import foreground
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.sampling.edit_anatomy import edited_anatomy
 from napari_gem3d.sampling.inputs import EditInputs
+from napari_gem3d.sampling.labelling import facts, numbered
 from napari_gem3d.sampling.prepare import (
     Prepared,
     check_modality,
@@ -75,7 +76,7 @@ def prepare_edit(plan: Plan, inputs: EditInputs, settings: Settings) -> Prepared
     InputError
         If an input cannot be used, or the maps do not differ inside the body.
     """
-    prepared = _arranged(plan, inputs, decide(plan, settings), settings.margin_mm)
+    prepared = _arranged(plan, inputs, decide(plan, settings), settings.margin_mm, settings.labels)
     index, position = settings.slice, settings.position
     neighbours = inputs.informed is None and index is None and position is None
     if neighbours:
@@ -100,16 +101,24 @@ def prepare_edit_again(
     informed_slice: int,
     margin_mm: float,
     own_neighbours: bool,
+    relabel: Mapping[int, int] | None = None,
 ) -> PreparedEdit:
     """Bring inputs to the model's grid where a recipe says what was decided; see `prepare_edit`."""
-    prepared = _arranged(plan, inputs, drawing, margin_mm)
+    prepared = _arranged(plan, inputs, drawing, margin_mm, relabel or {})
     return replace(prepared, start=start, informed_slice=informed_slice, own_neighbours=own_neighbours)
 
 
-def _arranged(plan: Plan, inputs: EditInputs, drawing: Drawing, margin_mm: float) -> PreparedEdit:
-    """The inputs on the model's grid; no slice is chosen yet."""
+def _arranged(
+    plan: Plan, inputs: EditInputs, drawing: Drawing, margin_mm: float, labels: str | Mapping[int, int] | None
+) -> PreparedEdit:
+    """The inputs on the model's grid; no slice is chosen yet. `labels` says what the label maps' values stand for."""
     scan = _of_model(plan, inputs.image)
     inside = foreground(scan)
+    mask, relabel, notes = numbered(plan, inputs.mask, labels, scan, inside)
+    edited, also, more = numbered(plan, inputs.edited, _of_both(inputs, labels, relabel), scan, inside)
+    inputs = replace(inputs, mask=mask, edited=edited)
+    if not isinstance(labels, Mapping):
+        notes = (*dict.fromkeys((*notes, *more)), *facts(plan, mask, scan, inside))
     was, new = _aligned_maps(plan, scan, inside, inputs)
     edit = edited_anatomy(plan, scan, inside, was, new, drawing.anatomy, drawing.mass_effect_mm)
     intensities = fit_intensities(plan, scan, inside)
@@ -135,6 +144,8 @@ def _arranged(plan: Plan, inputs: EditInputs, drawing: Drawing, margin_mm: float
         own=own_case(plan, other, other_inside),
         same_patient=same,
         drawing=drawing,
+        relabel={**relabel, **also},
+        notes=notes,
         files=inputs.files,
         image=scan,
         image_inside=inside,
@@ -143,6 +154,15 @@ def _arranged(plan: Plan, inputs: EditInputs, drawing: Drawing, margin_mm: float
         box_weight=soft_weight(box_changed, case.labels > 0, case.box.spacing, margin_mm),
         margin_mm=margin_mm,
     )
+
+
+def _of_both(
+    inputs: EditInputs, labels: str | Mapping[int, int] | None, relabel: Mapping[int, int]
+) -> str | Mapping[int, int] | None:
+    """What the values of the edited map stand for: the same as before the edit, if it has no names of its own."""
+    named = inputs.edited.table is not None or inputs.edited.meta.get("segments")
+    known = not relabel or set(inputs.edited.values()) <= set(relabel)
+    return relabel if labels is None and not named and known else labels
 
 
 def _of_model(plan: Plan, scan: Volume) -> Volume:
@@ -163,7 +183,6 @@ def _aligned_maps(plan: Plan, scan: Volume, inside: NDArray[np.bool_], inputs: E
     body = body_label(plan).value
     maps = []
     for labels in (inputs.mask, inputs.edited):
-        labels.check_values(plan.labels)
         maps.append(labels.aligned_to(scan.grid))
     was, new = (labels.voxels.astype(np.uint8) for labels in maps)
     within = was > 0 if (was == body).any() else (was > 0) | inside

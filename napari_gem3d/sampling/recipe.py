@@ -74,6 +74,9 @@ class Recipe(Drawing):
         Decides the informed slice that the position U-Net draws, where that is not `seed`.
     pixel_mm
         Size of a pixel if `informed` is a 2D image.
+    relabel
+        Values of the plan's table by those of the label maps, where they differ; None of recipes that took the values
+        as they were.
     start
         The slice it stands for, an axial index on the canonical grid of the label map (of the scan, for an edit) at
         the plan's spacing.
@@ -98,6 +101,7 @@ class Recipe(Drawing):
     informed_slice: int = Field(ge=0)
     informed_seed: int | None = Field(None, ge=0, le=LARGEST_SEED)
     pixel_mm: float | None = Field(None, gt=0)
+    relabel: dict[int, int] | None = None
     start: int = Field(ge=0)
     edit: Edit | None = None
     model: ModelReference
@@ -271,6 +275,7 @@ def recipe_of(prepared: Prepared, model: Path | str, digest: str = "") -> Recipe
         informed_slice=prepared.informed_slice,
         informed_seed=prepared.informed_seed,
         pixel_mm=prepared.pixel_mm,
+        relabel=dict(prepared.relabel),
         start=prepared.start,
         edit=edit,
         model=ModelReference(folder=str(model), sha256=digest or hash_bundle(find_bundle(model))),

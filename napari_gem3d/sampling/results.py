@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
-from napari_gem3d.anatomy.notes import untold
 from napari_gem3d.bundle import ModelBundle
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import write_volume
@@ -81,7 +80,7 @@ def run_job(
     partial = partial_result(out)
     if resume:
         load_state(job, state_of(partial))
-    if progress is not None and (message := untold(job.prepared.case.notes)):
+    if progress is not None and (message := job.prepared.said):
         progress(Part([], job.voxels[:0], 0.0, message))
     for part in job.run(cancel, resume=resume):
         if progress is not None:

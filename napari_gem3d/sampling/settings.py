@@ -91,6 +91,14 @@ class Settings(Strict):
         ge=0,
         le=LARGEST_SEED,
     )
+    labels: str | None = _setting(
+        None,
+        "what the values of label maps stand for: brats2018, brats2023, brats2024, brats-ped or decathlon; a file that "
+        "names them (dataset.json, ITK-SNAP); names with values, 'edema=2,enhancing tumor=4'; model, the model's own",
+        "a convention, a file, NAME=VALUE,… or model",
+        metavar="NUMBERING",
+        usual="the names that the map's file gives, else the model's if facts allow it",
+    )
     anatomy: AnatomySource = _setting(
         "scan",
         "where labels of anatomy (ventricles, …) come from: scan, those that the label map lacks are found in the scan "

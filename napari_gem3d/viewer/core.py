@@ -199,8 +199,8 @@ class Engine(Protocol):
     def run(self, job: Job, cancel: threading.Event, *, resume: bool, opening: float) -> Iterator[Slices]:
         """Run a job, and learn from it how fast this machine is; `opening` is how many seconds opening it took."""
 
-    def notes(self, job: Job) -> Sequence[str]:
-        """Why the scan does not show some anatomy, a sentence for each reason; none if all of it can."""
+    def notes(self, job: Job) -> str:
+        """What people should know of the inputs, such as why the scan does not show some anatomy; mostly empty."""
 
     def save(self, volume: Volume, recipe: Any, path: Path) -> None:
         """Write a result as NIfTI and its recipe beside it, to read both back later."""

@@ -148,12 +148,12 @@ class CoreEngine:
         speed = Speed(seconds=seconds / job.work.units, opening=opening, memory=max(networks, 0), runs=1)
         self._speeds.remember(self._speeds.key(recipe.model.sha256, recipe.device, recipe.precision), speed)
 
-    def notes(self, job: Job) -> Sequence[str]:
-        """Why the scan does not show some anatomy."""
+    def notes(self, job: Job) -> str:
+        """What people should know of the inputs, such as why the scan does not show some anatomy."""
         from napari_gem3d.sampling.job import Job as CoreJob
 
         assert isinstance(job, CoreJob), "`open` made it"
-        return job.prepared.case.notes
+        return job.prepared.said
 
     def save(self, volume: Volume, recipe: Recipe, path: Path) -> None:
         """Write a result as NIfTI and its recipe beside it."""

@@ -14,7 +14,6 @@ from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
-from napari_gem3d.anatomy.notes import untold
 from napari_gem3d.viewer.context import Context
 from napari_gem3d.viewer.core import Job, Slices
 from napari_gem3d.viewer.curve import Curves, SliceChange
@@ -128,7 +127,7 @@ class RunAtWork:
             return
         run = self.run
         run.job, run.recipe = job, job.recipe
-        self._notes = untold(self._engine.notes(job))
+        self._notes = self._engine.notes(job)
         if run.layer is None or run.layer not in self._viewer.layers:
             run.layer = self._add_layer(job, voxels)
         else:

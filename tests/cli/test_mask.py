@@ -113,7 +113,7 @@ def test_augmentation_is_decided_by_its_seed(tiny_patient, tiny_model, tmp_path)
     [
         ([], "at least one step"),
         (["--centre", "body"], "at least one step"),
-        (["--translate", "99", "0", "0"], "takes the lesion out of the body"),
+        (["--translate", "99", "0", "0"], "takes the lesion out of the label map's field of view"),
         (["--scale", "1", "2"], "--scale takes one factor, or three"),
         (["--scale", "9"], "operations are not understood"),
         (["--elastic", "1", "2", "3"], "--elastic takes an amplitude and a smoothness"),

@@ -45,9 +45,20 @@ def test_what_leaves_the_body_is_cut_off_and_told(head):
 
 
 def test_out_of_the_body_entirely_is_an_error(head, bare):
-    for labels, body, mm in ((head, None, (40, 0, 0)), (bare, brain(head), (0, 0, 30)), (bare, None, (500, 0, 0))):
-        with pytest.raises(InputError, match=r"Translating takes the lesion out of the body .* another place\."):
+    beyond, out = "label map's field of view", "body or onto other labels"
+    for labels, body, mm, where in (
+        (head, None, (40, 0, 0), beyond),
+        (bare, brain(head), (0, 0, 30), out),
+        (bare, None, (500, 0, 0), beyond),
+    ):
+        with pytest.raises(InputError, match=rf"Translating takes the lesion out of the {where} .*another place\."):
             transform_mask(labels, Translate(mm=mm), body=body)
+
+
+def test_what_leaves_the_field_of_view_is_not_called_outside_the_body(bare):
+    result = transform_mask(bare, Translate(mm=(-35, 0, 0)))
+    assert "outside the field of view of the label map" in " ".join(result.notes)
+    assert "ml outside the body" not in " ".join(result.notes)
 
 
 def test_left_voxels_become_body_or_background(head, bare):

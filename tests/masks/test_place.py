@@ -117,7 +117,7 @@ def test_impossible_lesions_are_one_sentence(fields, message):
 def test_lesions_that_cannot_be_placed_are_one_sentence(head):
     lesion = Lesion(at=(0, 0, 0), diameter=10, shells=(Shell(label="edema"),))
     for change, message in (
-        ({"at": (90, 0, 0)}, "out of the body"),
+        ({"at": (90, 0, 0)}, "out of the label map's field of view"),
         ({"diameter": 0.5}, "leaves nothing of the lesion"),
         ({"shells": (Shell(label="brain"),)}, "'brain' is the body"),
         ({"shells": (Shell(label="bone"),)}, "no 'bone'"),

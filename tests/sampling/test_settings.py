@@ -51,6 +51,13 @@ def test_an_option_that_is_given_arrives_and_one_that_is_not_is_left_to_the_sett
     option = words_of(name)["option"]
     default = Settings.model_fields[name].default
     assert getattr(Settings(**given(parser.parse_args([]), [name])), name) == default
-    values = {"solver": "unipc", "anatomy": "none", "device": "cpu", "precision": "float32", "known_level": "published"}
+    values = {
+        "solver": "unipc",
+        "anatomy": "none",
+        "device": "cpu",
+        "precision": "float32",
+        "known_level": "published",
+        "labels": "model",
+    }
     words = [option] if isinstance(default, bool) else [option, values.get(name, "1")]
     assert str(getattr(Settings(**given(parser.parse_args(words), [name])), name)) in ("True", "1", "1.0", *words)

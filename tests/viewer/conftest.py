@@ -16,6 +16,7 @@ from napari.settings import _clear_plugin_settings_cache
 from qtpy.QtCore import QTimer
 
 from napari_gem3d.anatomy import Completed
+from napari_gem3d.anatomy.notes import untold
 from napari_gem3d.errors import InputError
 from napari_gem3d.grid import Grid
 from napari_gem3d.io import write_volume
@@ -161,8 +162,8 @@ class FakeEngine:
         completed = resample(LabelMap(voxels, canonical.affine, table=self.table), scan.grid, order=0)
         return Completed(completed, (), self.untold)
 
-    def notes(self, job: FakeJob) -> Sequence[str]:
-        return self.untold
+    def notes(self, job: FakeJob) -> str:
+        return untold(self.untold)
 
     def measure(self, request: Request) -> None:
         pass

@@ -1,0 +1,70 @@
+"""What files beside a label map, or given for it, say its values are called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from napari_gem3d.errors import InputError
+from napari_gem3d.io.documents import read_json, read_text
+
+# A line of ITK-SNAP's label descriptions: index, red, green, blue, opacity, visible, mesh, "name".
+_ITKSNAP = re.compile(r'\s*(\d+)(?:\s+[\d.]+){6}\s+"(.*)"\s*')
+_MOST_BYTES = 2**20
+
+
+def names_beside(path: Path) -> dict[int, str]:
+    """Names by value that lie beside a label map: ``dataset.json`` of its dataset, or ITK-SNAP's descriptions."""
+    stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    places = [path.parent.parent / "dataset.json"] if path.parent.name.startswith("labels") else []
+    places += [path.with_name(f"{stem}.label"), path.with_name(f"{stem}.txt")]
+    for place in places:
+        if place.is_file():
+            with suppress(InputError):  # it may be anything else
+                return read_names(place)
+    return {}
+
+
+def read_names(path: Path) -> dict[int, str]:
+    """Names by value of a file: ``dataset.json``, a JSON object of names and values, or ITK-SNAP's label descriptions.
+
+    Regions of nnU-Net, which hold several values, name each value by the smallest region that it is in.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or names no labels.
+    """
+    if path.suffix.lower() == ".json":
+        names = _of_json(read_json(path, _MOST_BYTES))
+    else:
+        found = [_ITKSNAP.fullmatch(line) for line in read_text(path, _MOST_BYTES).splitlines()]
+        names = {int(match[1]): match[2] for match in found if match}
+    names.pop(0, None)
+    if not names:
+        raise InputError(
+            f"{path} names no labels; give a dataset.json, a JSON object of names and values, or label descriptions of "
+            "ITK-SNAP."
+        )
+    return names
+
+
+def _of_json(content: Any) -> dict[int, str]:
+    """Names by value from ``{"edema": 1}``, ``{"1": "edema"}`` and ``{"whole tumor": [1, 2, 3]}``."""
+    labels = content.get("labels", content) if isinstance(content, Mapping) else None
+    if not isinstance(labels, Mapping):
+        return {}
+    names: dict[int, str] = {}
+    sizes: dict[int, int] = {}
+    for key, value in labels.items():
+        if isinstance(value, str) and str(key).isdecimal():
+            values, name = [int(key)], value
+        else:
+            values, name = value if isinstance(value, list) else [value], str(key)
+        for one in values:
+            if isinstance(one, int) and not isinstance(one, bool) and len(values) < sizes.get(one, 10**6):
+                names[one], sizes[one] = name, len(values)
+    return names

@@ -1,0 +1,23 @@
+"""Which value of a label map stands for which label of a model: by names, by conventions, checked by facts."""
+
+from napari_gem3d.numbering.conventions import CONVENTIONS
+from napari_gem3d.numbering.mapping import (
+    MODEL,
+    Numbering,
+    check_dataset,
+    find_numbering,
+    map_names,
+    read_choice,
+    renumbered,
+)
+
+__all__ = [
+    "CONVENTIONS",
+    "MODEL",
+    "Numbering",
+    "check_dataset",
+    "find_numbering",
+    "map_names",
+    "read_choice",
+    "renumbered",
+]

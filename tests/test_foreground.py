@@ -1,11 +1,14 @@
 """The foreground of skull-stripped and other MR, and of CT."""
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.foreground import _without_holes, foreground, is_ct, is_skull_stripped, otsu
+from napari_gem3d.foreground import _without_holes, find_floor, foreground, is_ct, is_skull_stripped, otsu
 from napari_gem3d.io import read_label_map, read_volume
 from napari_gem3d.volume import Volume, resample
 
@@ -31,6 +34,37 @@ def test_skull_stripped_brain_with_dark_ventricles_and_stray_voxels():
 def test_background_need_not_be_zero(background):
     volume = Volume(np.where(HEAD, 3, background).astype(np.float32), np.eye(4), "MR")
     np.testing.assert_array_equal(foreground(volume), HEAD)
+
+
+@pytest.mark.parametrize("how", ["smoothed", "turned and rounded", "offset", "jpeg"])
+def test_a_halo_is_not_body(how):
+    """Smoothing, interpolation and JPEG leave a margin of faint voxels around a stripped brain."""
+    rng = np.random.default_rng(0)
+    voxels = np.where(HEAD, 300 + 40 * rng.standard_normal(HEAD.shape), 0).astype(np.float32)
+    true = HEAD
+    if how == "jpeg":
+        buffer = io.BytesIO()
+        Image.fromarray(np.clip(voxels[20] / 2, 0, 255).astype(np.uint8)).resize((160, 160)).save(
+            buffer, "jpeg", quality=70
+        )
+        voxels = np.asarray(Image.open(buffer))[None].astype(np.uint8)
+        true = ndimage.zoom(HEAD[20:21].astype(float), (1, 4, 4), order=1) > 0.5
+    elif how == "turned and rounded":
+        voxels = np.rint(ndimage.rotate(voxels, 20, axes=(1, 2), reshape=False, order=3)).astype(np.int16)
+    else:
+        voxels = ndimage.gaussian_filter(voxels, 0.8) + (200 if how == "offset" else 0)
+    volume = Volume(voxels, np.eye(4), "MR")
+    assert np.count_nonzero(voxels != voxels[0, 0, 0]) > 1.08 * true.sum()  # as it was
+    found = foreground(volume)
+    assert 0.96 * true.sum() < found.sum() < 1.04 * true.sum()
+    assert np.count_nonzero(found & true) > 0.95 * true.sum()
+
+
+def test_a_brain_with_dark_fluid_at_its_rim_has_no_halo():
+    voxels = np.where(HEAD, 300, 0).astype(np.int16)
+    fluid = HEAD & ~ball(HEAD.shape, (20, 20, 20), 12.5)
+    voxels[fluid] = np.random.default_rng(0).integers(8, 60, fluid.sum())
+    np.testing.assert_array_equal(foreground(Volume(voxels, np.eye(4), "MR")), HEAD)
 
 
 def noisy(inside: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -128,3 +162,33 @@ def test_holes_are_what_scipy_fills() -> None:
     filled = ndimage.binary_fill_holes(inside)
     assert filled.sum() > inside.sum()
     np.testing.assert_array_equal(_without_holes(inside), filled)
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "around", "low", "background"),
+    [
+        (1, 0, 0, 0, 0),
+        (1e4, 0, 0, 0, 0),
+        (1 / 80, -2.5, -2.5, -2.5, -2.5),  # a z-score of all voxels
+        (1 / 80, -2.5, 0, -2.5 + 20 / 80, 0),  # of the brain alone
+        (2 / 400, -1, -1, -1, -1),
+        (1, 1000, 1000, 1000, 1000),
+        (1, 0, 255, 20, 255),  # a white background
+    ],
+)
+def test_intensities_begin_where_the_data_say(scale, offset, around, low, background):
+    rng = np.random.default_rng(0)
+    brain = np.where(HEAD, np.clip(200 + 60 * rng.standard_normal(HEAD.shape), 20, 400), 0)
+    voxels = np.where(HEAD, brain * scale + offset, around).astype(np.float32)
+    floor = find_floor(Volume(voxels, np.eye(4), "MR"), HEAD)
+    assert floor.low == pytest.approx(low, abs=0.02 * 400 * scale)
+    assert floor.background == pytest.approx(background)
+
+
+def test_overshoot_of_interpolation_and_one_broken_voxel_do_not_decide():
+    voxels = np.where(HEAD, 200, 0).astype(np.float32)
+    voxels[20, 20, 6] = -7
+    assert find_floor(Volume(voxels, np.eye(4), "MR"), HEAD).is_zero
+    scored = np.where(HEAD, np.random.default_rng(0).standard_normal(HEAD.shape), 0).astype(np.float32)
+    scored[20, 20, 20] = -500
+    assert -6 < find_floor(Volume(scored, np.eye(4), "MR"), HEAD).low < -2

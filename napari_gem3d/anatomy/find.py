@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_gem3d.anatomy.brain import BRAIN, brain_tissue
 from napari_gem3d.anatomy.ct import CT, ct_tissue
-from napari_gem3d.foreground import foreground, is_ct, is_skull_stripped
+from napari_gem3d.foreground import find_floor, foreground, is_ct, is_skull_stripped
 from napari_gem3d.volume import Modality, Volume
 
 
@@ -92,7 +92,7 @@ def find_anatomy(
     if is_ct(scan):
         told = ct_tissue(scan, free)
     elif is_skull_stripped(scan):
-        told = brain_tissue(scan, inside, free, channel)
+        told = brain_tissue(_from_zero(scan, inside), inside, free, channel)
     else:
         told = dict.fromkeys(BRAIN, "tissue is found in skull-stripped brains only, and this head has its skull")
     voxels, missing = np.zeros(scan.shape, np.uint8), dict[str, str]()
@@ -103,3 +103,11 @@ def find_anatomy(
         else:
             voxels[which] = number
     return Anatomy(voxels, wanted, missing)
+
+
+def _from_zero(scan: Volume, inside: NDArray[np.bool_]) -> Volume:
+    """A brain whose intensities begin at 0, outside of which is 0."""
+    floor = find_floor(scan, inside)
+    if floor.is_zero:
+        return scan
+    return scan.with_voxels(np.where(inside, scan.voxels.astype(np.float32) - np.float32(floor.low), np.float32(0)))

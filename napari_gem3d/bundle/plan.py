@@ -23,12 +23,18 @@ class Part(BaseModel):
 class IntensityScheme(Part):
     """How intensities become [-1, 1].
 
-    ``percentile`` (MR): 0 up to a percentile of the foreground's voxels; ``window`` (CT): from ``low`` to ``high`` HU;
-    ``minmax`` (imported weights): from the scan's lowest to its highest voxel.
+    ``percentile`` (MR): 0, or where a scan's intensities begin, up to a percentile of the foreground's voxels;
+    ``window`` (CT): from ``low`` to ``high`` HU; ``minmax`` (imported weights): from the scan's lowest to its highest
+    voxel.
     """
 
     kind: Literal["percentile", "window", "minmax"] = "percentile"
     percentile: float = Field(99.5, gt=0, le=100, description="Upper end, percentile of the foreground (MR).")
+    low_end: Literal["zero", "scan"] = Field(
+        "zero",
+        description="Whether all scans of the training began at 0, or some elsewhere, as z-scores do (MR). Every scan "
+        "that is drawn from begins where its own data say.",
+    )
     low: float = Field(-1000.0, description="Lower end in HU (CT).")
     high: float = Field(1000.0, description="Upper end in HU (CT).")
     outside: Literal["low", "mean"] = Field(

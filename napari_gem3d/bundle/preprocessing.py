@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_gem3d.anatomy import Completed, complete_anatomy
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.errors import InputError
-from napari_gem3d.foreground import foreground
+from napari_gem3d.foreground import find_floor, foreground, signal
 from napari_gem3d.grid import Grid
 from napari_gem3d.labels import AnatomySource, Label, LabelMap
 from napari_gem3d.volume import Volume, resample
@@ -30,11 +30,19 @@ class Intensities:
         Intensities (the scan's units, HU for CT) that become -1 and 1; what lies beyond is clipped.
     outside
         What networks see outside the body and the scan; `low` if None.
+    background
+        What a result has there; `low` if None.
     """
 
     low: float
     high: float
     outside: float | None = None
+    background: float | None = None
+
+    @property
+    def around(self) -> float:
+        """What a result has outside the body."""
+        return self.low if self.background is None else self.background
 
     def forward(self, voxels: NDArray[Any]) -> NDArray[np.float32]:
         """Map intensities of any shape to [-1, 1]."""
@@ -53,8 +61,9 @@ def fit_intensities(plan: Plan, volume: Volume, inside: NDArray[np.bool_]) -> In
     Parameters
     ----------
     plan
-        Its intensity scheme decides: MR runs from 0 to a percentile of the foreground's non-zero voxels, CT over a
-        fixed window in HU; imported weights may want the scan's own lowest to highest voxel.
+        Its intensity scheme decides: MR runs from 0, or where the scan begins (`find_floor`), to a percentile of the
+        foreground without voxels of the background's value; CT over a fixed window in HU; imported weights may want
+        the scan's own lowest to highest voxel.
     volume
         The scan.
     inside
@@ -63,7 +72,7 @@ def fit_intensities(plan: Plan, volume: Volume, inside: NDArray[np.bool_]) -> In
     Raises
     ------
     InputError
-        If the foreground holds no positive voxel (MR), or all voxels are equal.
+        If nothing in the foreground is brighter than its low end (MR), or all voxels are equal.
     """
     scheme = plan.intensity
     mean = float(volume.voxels[inside].mean()) if scheme.outside == "mean" and inside.any() else None
@@ -74,14 +83,14 @@ def fit_intensities(plan: Plan, volume: Volume, inside: NDArray[np.bool_]) -> In
         if low == high:
             raise InputError(f"{volume.source or 'The scan'} has one intensity everywhere; give a scan of a patient.")
         return Intensities(low, high, mean)
-    values = volume.voxels[inside & (volume.voxels != 0)]
-    high = float(np.percentile(values, scheme.percentile)) if values.size else 0.0
-    if high <= 0:
+    values, floor = signal(volume, inside), find_floor(volume, inside)
+    high = float(np.percentile(values, scheme.percentile)) if values.size else floor.low
+    if high <= floor.low:
         name = volume.source or "The scan"
         raise InputError(
-            f"{name} has no positive intensities in its foreground; give a scan of {plan.channel or 'MR'}."
+            f"{name} has one intensity in all of its foreground; give a scan of {plan.channel or plan.modality}."
         )
-    return Intensities(0.0, high, mean)
+    return Intensities(floor.low, high, mean, None if floor.background == floor.low else floor.background)
 
 
 @dataclass(frozen=True)

@@ -60,9 +60,8 @@ def no_body(voxels: NDArray[np.integer], body: int, lesions: Collection[int], in
     if np.count_nonzero(shown) < np.count_nonzero(lesion):
         return "is smaller than the lesion"
     part = _box(lesion)
-    inner = np.pad(lesion[part], 1)
-    rim = ndimage.binary_dilation(inner) & ~inner
-    enclosed = np.count_nonzero(rim & np.pad(shown[part], 1)) / np.count_nonzero(rim)
+    rim = ndimage.binary_dilation(lesion[part]) & ~lesion[part]
+    enclosed = np.count_nonzero(rim & shown[part]) / max(int(np.count_nonzero(rim)), 1)
     return f"encloses {enclosed:.0%} of the lesion's surface" if enclosed < _ENCLOSED else ""
 
 

@@ -115,7 +115,7 @@ class Job:
     def _reset(self) -> None:
         self._decoded = set[range]()  # slices of the box that are in the volume
         self._waiting = Waiting(self.todo, streak_reach(self.grid.spacing)[0] if self._filtered else 0)
-        self._voxels = np.full(self.grid.shape, self._intensities.low, np.float32)
+        self._voxels = np.full(self.grid.shape, self._intensities.around, np.float32)
         self._raw = self._voxels.copy() if self._filtered else self._voxels  # as decoded
         self.generated = np.isin(range(self.total), self.todo, invert=True)
         self.cancelled = False
@@ -211,13 +211,14 @@ class Job:
         """Decode neighbouring slices of the box and put them in their place in the volume; what that finishes."""
         case = self.prepared.case
         scaled = self._decode(self._propagation.latents[chunk.start : chunk.stop])
-        if self._plan.background_outside_body:
-            scaled = np.where(case.labels[chunk.start : chunk.stop] > 0, scaled, np.float32(-1))
         voxels = self._intensities.inverse(scaled)
+        if self._plan.background_outside_body:
+            inside = case.labels[chunk.start : chunk.stop] > 0
+            voxels = np.where(inside, voxels, np.float32(self._intensities.around))
         box = case.box.box((chunk.start, 0, 0), voxels.shape)
         first = case.slices.start + chunk.start
         place = case.grid.box((first, 0, 0), (len(chunk), *case.grid.shape[1:]))
-        placed = resample(Volume(voxels, box.affine), place, fill=self._intensities.low).voxels
+        placed = resample(Volume(voxels, box.affine), place, fill=self._intensities.around).voxels
         indices, finished = self._place(first, placed)
         self.generated[indices] = True
         return indices, finished
@@ -252,7 +253,8 @@ class Job:
     def _without_streaks(self, part: Box, around: Box, inner: Box, shown: NDArray[np.float32]) -> NDArray[np.float32]:
         """A part as decoded, without the streaks that there are in what is `shown` around it."""
         found = streaks(shown, self._body[around], self.grid.spacing)[inner]
-        return np.clip(self._raw[part] - found, self._intensities.low, self._intensities.high)
+        clean = np.clip(self._raw[part] - found, self._intensities.low, self._intensities.high)
+        return clean if self._intensities.background is None else np.where(self._body[part], clean, self._raw[part])
 
     def result(self) -> Volume:
         """What is generated so far, the rest background.
@@ -264,7 +266,7 @@ class Job:
         """
         mask, scan = self.prepared.mask, self.prepared.informed
         volume = Volume(self._voxels, self.grid.affine, scan.modality, meta=mask.meta)
-        voxels = resample(volume, mask.grid, fill=self._intensities.low).voxels
+        voxels = resample(volume, mask.grid, fill=self._intensities.around).voxels
         return Volume(as_dtype(voxels, scan.voxels.dtype), mask.affine, scan.modality, meta=mask.meta)
 
 

@@ -109,10 +109,10 @@ def test_ct_uses_the_window_of_the_plan() -> None:
     assert fit_intensities(plan, scan, scan.voxels > 0) == Intensities(-160, 240)
 
 
-def test_a_scan_without_positive_foreground_is_refused() -> None:
+def test_a_scan_of_one_intensity_is_refused() -> None:
     scan, _ = _patient()
-    with pytest.raises(InputError, match="no positive intensities"):
-        fit_intensities(PLAN, scan.with_voxels(-scan.voxels), scan.voxels > 0)
+    with pytest.raises(InputError, match="one intensity in all of its foreground"):
+        fit_intensities(PLAN, scan.with_voxels(np.where(scan.voxels > 0, -7, -9)), scan.voxels < 0)
 
 
 def test_prepare_scan_lands_where_the_labels_are() -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.foreground import foreground, is_ct, is_skull_stripped
+from napari_gem3d.foreground import find_floor, foreground, is_ct, is_skull_stripped, signal
 from napari_gem3d.io import read_label_map, read_volume
 from napari_gem3d.io.documents import read_json
 from napari_gem3d.labels import LabelMap
@@ -60,6 +60,8 @@ class CaseFacts(Record):
         Extent of foreground and labels together, and of the labels alone.
     percentiles
         Of the foreground's intensities: 0.1, 0.5, 5, 25, 50, 75, 95, 99.5 and 99.9.
+    floor
+        Where the intensities of an MR begin, see `find_floor`.
     constant_background
         Whether everything around the body has one value, as after skull-stripping.
     same_grid
@@ -75,6 +77,7 @@ class CaseFacts(Record):
     constant_background: bool = False
     same_grid: bool = True
     lowest: float = 0.0
+    floor: float = 0.0
     highest: float = 0.0
     percentiles: tuple[float, ...] = ()
     foreground_ml: float = 0.0
@@ -189,9 +192,10 @@ def _measure(job: Inspection) -> tuple[CaseFacts, NDArray[np.bool_]]:
         raise InputError(f"{job.case.image} runs from {lowest:g} to {highest:g}, which is not HU; rescale it to HU.")
     same_grid = _check_geometry(scan, mask, job.case)
     inside = foreground(scan)
-    values = _sampled(scan.voxels[inside & (scan.voxels != 0)] if modality == "MR" else scan.voxels[inside])
-    if modality == "MR" and (values.size == 0 or np.percentile(values, PERCENTILES[-1]) <= 0):
-        raise InputError(f"{job.case.image} has no positive intensities in its foreground; shift them to 0 and more.")
+    values = _sampled(signal(scan, inside) if modality == "MR" else scan.voxels[inside])
+    floor = find_floor(scan, inside).low if modality == "MR" else 0.0
+    if values.size == 0 or (modality == "MR" and np.percentile(values, PERCENTILES[-1]) <= floor):
+        raise InputError(f"{job.case.image} has one intensity in all of its foreground; give a scan of a patient.")
     on_scan = mask if same_grid and mask.grid == scan.grid else mask.aligned_to(scan.grid)
     labelled = on_scan.voxels != 0
     if labelled.any() and inside[labelled].mean() < _LEAST_IN_BODY:
@@ -210,6 +214,7 @@ def _measure(job: Inspection) -> tuple[CaseFacts, NDArray[np.bool_]]:
         constant_background=is_skull_stripped(replace(scan, modality=modality)),
         same_grid=same_grid,
         lowest=lowest,
+        floor=round(floor, 3),
         highest=highest,
         percentiles=tuple(round(float(value), 3) for value in np.percentile(values, PERCENTILES)),
         foreground_ml=round(float(inside.sum()) * scan.grid.voxel_volume / 1000, 2),

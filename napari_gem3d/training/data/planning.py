@@ -172,7 +172,8 @@ def _size(settings: DataSettings, facts: Facts, spacing: tuple[float, float, flo
 
 def _intensities(settings: DataSettings, modality: Modality, facts: Facts) -> IntensityScheme:
     if modality != "CT":
-        return IntensityScheme(kind="percentile", percentile=settings.percentile)
+        elsewhere = any(found.floor != 0 for found in facts.values())
+        return IntensityScheme(percentile=settings.percentile, low_end="scan" if elsewhere else "zero")
     if settings.window_hu is not None:
         return IntensityScheme(kind="window", low=settings.window_hu[0], high=settings.window_hu[1])
     # The median over cases: an implant in one of them must not take contrast from all.

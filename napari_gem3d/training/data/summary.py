@@ -154,8 +154,10 @@ def _intensities(plan: Plan, used: Sequence[CaseFacts]) -> str:
         below = np.median([[found.percentiles[0], found.percentiles[-1]] for found in used], axis=0)
         return f"{scheme.low:g} to {scheme.high:g} HU (99.8 % of the bodies: {below[0]:.0f} to {below[1]:.0f})"
     tops = [found.percentiles[7] for found in used]
+    other = sum(found.floor != 0 for found in used)
+    low = "0" if not other else "0" if scheme.low_end == "zero" else f"where each scan begins ({other} not at 0)"
     return (
-        f"0 to each scan's {scheme.percentile:g}th percentile of the foreground "
+        f"{low} to each scan's {scheme.percentile:g}th percentile of the foreground "
         f"(99.5th here: {min(tops):.0f} to {max(tops):.0f})"
     )
 

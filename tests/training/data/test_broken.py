@@ -94,7 +94,6 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "not finite": (lambda f: _rewrite(_image(f), _with_nan), "has 1 NaN or infinite voxels; replace them"),
     "constant": (_flat, r"egg1_0000\.nii\.gz is constant"),
     "two dimensions": (lambda f: _rewrite(_image(f), lambda v: v[:1]), "is a 2D image"),
-    "not positive": (lambda f: _rewrite(_image(f), lambda v: -v), "no positive intensities in its foreground"),
     "labels moved": (
         lambda f: _place_labels(f, 9.0, 12),
         r"egg1\.nii\.gz has the voxels of its image, but lies up to 9 mm from it; one of the two headers is wrong",

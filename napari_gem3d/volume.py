@@ -40,8 +40,9 @@ class Volume:
     source
         The file or DICOM folder it was read from.
     meta
-        What is needed to write the volume back as it was, and "synthetic" if its header says that it was generated;
-        never anything that identifies the patient.
+        What is needed to write the volume back as it was; "synthetic" if its header says that it was generated;
+        "segments", a dict of names by value, where the file of a label map says what its values mean; never anything
+        that identifies the patient.
 
     Raises
     ------
@@ -59,7 +60,7 @@ class Volume:
     affine: FloatArray
     modality: Modality = ""
     source: Path | None = None
-    meta: Mapping[str, str] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3:

@@ -19,6 +19,8 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.grid import check_affine
 from napari_gem3d.io.checks import check_dimensions, check_dtype
 from napari_gem3d.io.files import open_regular
+from napari_gem3d.io.segments import merged, names_of, slicer_segments
+from napari_gem3d.labels import LabelMap
 from napari_gem3d.volume import Volume, check_memory
 
 # Sign of the file's world axes in RAS.
@@ -51,13 +53,31 @@ def read_nrrd(path: Path) -> Volume:
         is ('space' and 'space directions'), which must not be guessed.
     """
     header, begin = _header(path)
-    shape = check_dimensions(header["sizes"], path)
-    check_memory(math.prod(shape), 4, str(path))
+    segments = slicer_segments(header)
+    sizes = _sizes(header, path)
+    layers = sizes[0] if segments and len(sizes) == 4 else 1
+    shape = check_dimensions(sizes[1:] if layers > 1 else sizes, path)
+    check_memory(math.prod(sizes), 4, str(path))
     affine = check_affine(_affine(header, path), str(path))
     voxels = _voxels(header, begin, path)
     check_dtype(voxels.dtype, path)
     voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
-    return Volume(np.ascontiguousarray(voxels.reshape(shape, order="F").T), affine, source=path)
+    if layers > 1:
+        found, segments = merged(voxels.reshape((layers, *shape), order="F"), segments, path)
+    else:
+        found = voxels.reshape(shape, order="F")
+    out = np.ascontiguousarray(found.T)
+    if segments and out.dtype.kind in "biu":
+        return LabelMap(out, affine, source=path, meta={"segments": names_of(segments)})
+    return Volume(out, affine, source=path)
+
+
+def _sizes(header: Mapping[str, Any], path: Path) -> list[int]:
+    """The sizes of the axes, the first of them the fastest."""
+    sizes = [int(size) for size in header["sizes"]]
+    if any(size < 0 for size in sizes):
+        raise InputError(f"{path} is not an NRRD file or its header is damaged; convert the scan again.")
+    return sizes
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
@@ -113,6 +133,8 @@ def _affine(header: Mapping[str, Any], path: Path) -> NDArray[np.float64]:
     """Affine to RAS mm from 'space', 'space directions' (one row per axis) and 'space origin'."""
     space = str(header.get("space", "")).lower()
     directions = np.array(header.get("space directions", np.empty((0, 3))), dtype=np.float64)
+    if len(directions) == 4:  # an axis that does not lie in space, such as the list of layers, has none
+        directions = directions[~np.isnan(directions).all(axis=1)]
     if space not in _TO_RAS or directions.ndim != 2 or len(directions) < 3 or directions.shape[1] != 3:
         raise InputError(f"{path} does not say how it lies in the patient (NRRD 'space'); save it again in 3D Slicer.")
     scale = 1.0

@@ -8,10 +8,12 @@ import numpy as np
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io.checks import check_finite, check_intensities
-from napari_gem3d.io.dicom import is_dicom, read_dicom
+from napari_gem3d.io.dicom import read_dicom
+from napari_gem3d.io.dicom_files import is_dicom
 from napari_gem3d.io.files import open_regular
 from napari_gem3d.io.nifti import GZIP_MAGIC, SUFFIXES, read_nifti
 from napari_gem3d.io.nrrd import read_nrrd
+from napari_gem3d.io.segments import snap_names
 from napari_gem3d.labels import LabelMap, LabelTable
 from napari_gem3d.volume import Volume
 
@@ -38,6 +40,9 @@ def read_volume(path: Path | str) -> Volume:
     """
     path = Path(path)
     volume = _read(path)
+    if isinstance(volume, LabelMap):
+        names = ", ".join(volume.meta["segments"].values())
+        raise InputError(f"{path} is a segmentation ({names[:80]}), no scan; give it as the label map.")
     check_intensities(volume.voxels, path)
     return volume
 
@@ -56,6 +61,8 @@ def read_label_map(path: Path | str, table: LabelTable | None = None) -> LabelMa
     -------
     LabelMap
         Whole numbers (Z, Y, X); whole numbers stored as floats become the smallest unsigned type that holds them.
+        Where the file says what its values mean, ``meta["segments"]`` has the names by value: segments of a .seg.nrrd
+        or a DICOM SEG, or ITK-SNAP's label file NAME.label or NAME.txt beside it.
 
     Raises
     ------
@@ -73,7 +80,10 @@ def read_label_map(path: Path | str, table: LabelTable | None = None) -> LabelMa
         voxels = whole.astype(np.min_scalar_type(int(max(whole.max(), 0)))) if whole.min() >= 0 else whole
     if voxels.min() < 0:
         raise InputError(f"{path} holds the value {voxels.min():g}, so it is no label map; labels are 0 or more.")
-    labels = LabelMap(voxels, volume.affine, volume.modality, volume.source, volume.meta, table)
+    meta = {**volume.meta}
+    if names := meta.get("segments") or snap_names(path):
+        meta["segments"] = names
+    labels = LabelMap(voxels, volume.affine, volume.modality, volume.source, meta, table)
     if table is not None:
         labels.check_values(table)
     return labels

@@ -11,7 +11,8 @@ from PIL import Image, UnidentifiedImageError
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io.checks import check_dtype, check_intensities
-from napari_gem3d.io.dicom import is_dicom, read_lone_slice, series_files
+from napari_gem3d.io.dicom import read_lone_slice
+from napari_gem3d.io.dicom_files import is_dicom, series_files
 from napari_gem3d.io.files import open_regular
 from napari_gem3d.io.nifti import SUFFIXES, read_flat_nifti
 from napari_gem3d.volume import Volume

@@ -266,8 +266,8 @@ def numbers(data: Any, keyword: str, path: Path, count: int | None = None) -> li
         ) from None
     if count is not None and found and len(found) != count:
         raise InputError(
-            f"{path} gives {len(found)} of the {count} numbers of {keyword} ({', '.join(words)[:60]}); give the original "
-            "series."
+            f"{path} gives {len(found)} of the {count} numbers of {keyword} ({', '.join(words)[:60]}); give the "
+            "original series."
         )
     return found
 

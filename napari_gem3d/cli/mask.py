@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_gem3d.cli.options import check_exist
+from napari_gem3d.cli.options import add_reading_options, check_exist, reading_of
 from napari_gem3d.errors import InputError
 from napari_gem3d.io.documents import read_json
 
@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inputs.add_argument(
         "--model", default="brain-flair", help="model whose labels these are; none: each is a lesion (brain-flair)"
     )
+    add_reading_options(inputs)
     _add_steps(parser.add_argument_group("what to do, in the order given"))
     output = parser.add_argument_group("result")
     output.add_argument("--seed", type=int, help="decides what is random (default: drawn, and kept in the record)")
@@ -127,10 +128,11 @@ def run(options: argparse.Namespace) -> int:
     seed = decide_seed() if chosen is None else chosen
     plan = _plan(options.model)
     table = None if plan is None else plan.labels
-    body = None if options.body is None else read_volume(options.body)
+    how = reading_of(options)
+    body = None if options.body is None else read_volume(options.body, **how)
     if body is not None and plan is not None:
         body = said_by_plan(plan, body)
-    labels = _empty(body, table) if options.mask is None else read_label_map(options.mask, table)
+    labels = _empty(body, table) if options.mask is None else read_label_map(options.mask, table, **how)
     result = _changed(labels, body, options, seed)
     record = sidecar(options.out)
     if record.exists() and not _is_record(record):
@@ -169,6 +171,7 @@ def _empty(scan: Volume | None, table: LabelTable | None) -> LabelMap:
 
 
 def _changed(labels: LabelMap, body: Any, options: argparse.Namespace, seed: int) -> MaskResult:
+    from napari_gem3d.io import read_label_map
     from napari_gem3d.masks import Selection, augment_mask, transform_mask, with_mass_effect
     from napari_gem3d.masks.scene import open_scene
 
@@ -179,7 +182,9 @@ def _changed(labels: LabelMap, body: Any, options: argparse.Namespace, seed: int
     policies = [values for name, values in options.steps if name == "augment"]
     if not policies:
         operations = read_steps(options.steps, select, seed)
-        result = transform_mask(labels, operations, select=select, body=body, host=host)
+        named = {str(donor) for name, donor in options.steps if name == "transplant"}
+        maps = {donor: read_label_map(donor, labels.table, **reading_of(options)) for donor in named}
+        result = transform_mask(labels, operations, select=select, body=body, host=host, donors=maps)
     elif len(options.steps) > 1 or options.everything:
         raise InputError(
             "An augmentation draws its own steps; give --augment without others, and without --everything."
@@ -314,13 +319,14 @@ def _write_record(result: MaskResult, options: argparse.Namespace, donors: list[
     from napari_gem3d.sampling.recipe import current_versions
     from napari_gem3d.sampling.references import InputFile
 
-    body = None if options.body is None else InputFile.of(options.body).model_dump()
+    how = reading_of(options)
+    body = None if options.body is None else InputFile.of(options.body, **how).model_dump()
     record = {
         "format": FORMAT,
         "format_version": 1,
-        "mask": None if options.mask is None else InputFile.of(options.mask).model_dump(),
+        "mask": None if options.mask is None else InputFile.of(options.mask, **how).model_dump(),
         "body": body,
-        "donors": [InputFile.of(donor).model_dump() for donor in donors],
+        "donors": [InputFile.of(donor, **how).model_dump() for donor in donors],
         "augment": next((values for name, values in options.steps if name == "augment"), None),
         "seed": seed if any(name in ("augment", "elastic") for name, _ in options.steps) else None,
         **result.record(),

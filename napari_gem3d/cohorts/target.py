@@ -72,7 +72,7 @@ def make_target(variant: Variant, plan: Plan) -> Target:
         If it is an edit, and its case has no lesion or no room to move it.
     """
     how = variant.how
-    labels = read_label_map(variant.labels, plan.labels)
+    labels = read_label_map(variant.labels, plan.labels, **how.settings.reading)
     labels = labels.with_voxels(labels.voxels.astype(np.uint8))
     if variant.kind == "edit":
         return _edited(variant, plan, labels)
@@ -80,13 +80,14 @@ def make_target(variant: Variant, plan: Plan) -> Target:
         return _with_anatomy(variant, plan, labels)
     if how.augment == "none":
         return Target(labels, how.settings.anatomy)
-    result = augment_mask(labels, how.augment, seed=variant.mask_seed, body=read_volume(variant.image))
+    scan = read_volume(variant.image, **how.settings.reading)
+    result = augment_mask(labels, how.augment, seed=variant.mask_seed, body=scan)
     return Target(result.labels, how.settings.anatomy, _operations(result), result.notes)
 
 
 def _edited(variant: Variant, plan: Plan, labels: LabelMap) -> Target:
     """The label map with its lesion moved, on the scan's grid."""
-    scan = read_volume(variant.image)
+    scan = read_volume(variant.image, **variant.how.settings.reading)
     labels = labels.aligned_to(scan.grid)
     if not np.isin(labels.voxels, [label.value for label in plan.labels.lesions]).any():
         raise LeftOut("The case has no lesion to change.")
@@ -125,7 +126,7 @@ def _with_anatomy(variant: Variant, plan: Plan, labels: LabelMap) -> Target:
 
 def _completed(variant: Variant, plan: Plan, labels: LabelMap) -> Completed:
     """The case's own label map with the body and the tissue that its scan shows."""
-    scan = said_by_plan(plan, read_volume(variant.image))
+    scan = said_by_plan(plan, read_volume(variant.image, **variant.how.settings.reading))
     inside = foreground(scan)
     body = LabelMap(inside, scan.affine, source=scan.source).aligned_to(labels.grid).voxels > 0
     return complete_anatomy(with_body(labels, body), plan.labels, "scan", scan, inside, plan.channel)

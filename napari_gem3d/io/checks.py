@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.grid import Grid
+from napari_gem3d.grid import Grid, is_orientation
 
 # Libraries that print what they think of a file.
 _CHATTY = ("nibabel.global", "pydicom", "PIL")
-_AXIS = {"R": "R", "L": "R", "A": "A", "P": "A", "S": "S", "I": "S"}
 # What scans of patients, of mice too, have in mm: sizes of voxels, and the longest side of the field of view.
 _SPACINGS, _EXTENTS = (0.01, 100.0), (5.0, 4000.0)
 
@@ -93,9 +92,7 @@ class NoPositionError(InputError):
 def check_reading(how: Reading) -> None:
     """Raise InputError for an orientation or a channel that cannot be."""
     letters, channel = how.get("assume_orientation"), how.get("channel")
-    if letters is not None and (
-        not isinstance(letters, str) or sorted(_AXIS.get(letter, "") for letter in letters.upper()) != list("ARS")
-    ):
+    if letters is not None and not is_orientation(letters):
         raise InputError(
             f"The orientation '{letters}' is not possible; name the directions in which x, y and z increase, such as "
             "RAS, LAS or LPS."
@@ -117,7 +114,7 @@ def assumed_affine(letters: str, spacing_xyz: Sequence[float], shape_xyz: Sequen
     affine = np.eye(4)
     affine[:3, :3] = 0
     for axis, (letter, size) in enumerate(zip(letters.upper(), spacing_xyz, strict=True)):
-        affine["RAS".index(_AXIS[letter]), axis] = size if letter in "RAS" else -size
+        affine["RASLPI".index(letter) % 3, axis] = size if letter in "RAS" else -size
     affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape_xyz) - 1) / 2)
     return affine
 

@@ -20,6 +20,7 @@ from pydicom.uid import (
 )
 
 from napari_gem3d.errors import InputError
+from napari_gem3d.io.checks import quiet
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # of segments, and of a label map
 _HEADER_TAGS = [
@@ -90,23 +91,24 @@ def only_series(path: Path) -> dict[Path, Any]:
     InputError
         If there is none, or more than one.
     """
-    folder = path if path.is_dir() else path.parent
-    found = _headers(sorted(folder.iterdir()))
-    if not path.is_dir():
-        if path not in found:
-            raise InputError(f"{path} is a DICOM file without an image; give one of a series of slices.")
-        wanted = text(found[path], "SeriesInstanceUID")
-        return {file: header for file, header in found.items() if text(header, "SeriesInstanceUID") == wanted}
-    if not found:
-        found = _headers(_files_below(folder))
-    if not found:
-        raise InputError(f"The folder {path} holds no DICOM images; give the folder of one series.")
-    series: dict[str, list[Path]] = {}
-    for file, header in found.items():
-        series.setdefault(text(header, "SeriesInstanceUID"), []).append(file)
-    if len(series) > 1:
-        raise InputError(_several(path, list(series.values())))
-    return found
+    with quiet:
+        folder = path if path.is_dir() else path.parent
+        found = _headers(sorted(folder.iterdir()))
+        if not path.is_dir():
+            if path not in found:
+                raise InputError(f"{path} is a DICOM file without an image; give one of a series of slices.")
+            wanted = text(found[path], "SeriesInstanceUID")
+            return {file: header for file, header in found.items() if text(header, "SeriesInstanceUID") == wanted}
+        if not found:
+            found = _headers(_files_below(folder))
+        if not found:
+            raise InputError(f"The folder {path} holds no DICOM images; give the folder of one series.")
+        series: dict[str, list[Path]] = {}
+        for file, header in found.items():
+            series.setdefault(text(header, "SeriesInstanceUID"), []).append(file)
+        if len(series) > 1:
+            raise InputError(_several(path, list(series.values())))
+        return found
 
 
 def _several(path: Path, series: list[list[Path]]) -> str:
@@ -209,7 +211,7 @@ def read_pixels(file: Path, data: Any | None = None) -> NDArray[Any]:
     """
     data = read_whole(file) if data is None else data
     syntax: Any = data.file_meta.TransferSyntaxUID
-    if not isinstance(syntax, pydicom.uid.UID):
+    if not isinstance(syntax, pydicom.uid.UID) or not syntax.is_transfer_syntax:
         raise damaged(file)
     most = _EXPANSION if not syntax.is_compressed else _EXPANSION_RLE if syntax == RLELossless else _EXPANSION_OTHER
     shape = [whole(data, name, file) for name in ("Rows", "Columns")] + [whole(data, "NumberOfFrames", file, 1)]

@@ -152,6 +152,8 @@ def _header(stream: BinaryIO, path: Path) -> Any:
     for mark, place, what in _PACKED:
         if start[place : place + len(mark)] == mark:
             raise InputError(f"{path} is a compressed {what}; unpack it (gunzip) and give what is in it.")
+    if len(start) < 4:
+        raise InputError(f"{path} is truncated ({len(start)} bytes); copy it again.")
     kind = _class_of(start).header_class
     length = kind.template_dtype.itemsize if kind is nib.MGHImage.header_class else kind.sizeof_hdr
     if len(start) < length:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_gem3d.errors import InputError
 
 FloatArray = NDArray[np.float64]
+_AXES = {"R": "R", "L": "R", "A": "A", "P": "A", "S": "S", "I": "S"}
 
 # Voxel edges shorter than this (mm), or a parallelepiped flatter than this fraction of a cuboid, are header faults.
 _SMALLEST_SPACING = 1e-4
@@ -47,6 +48,11 @@ def check_affine(affine: ArrayLike, what: str = "The volume") -> FloatArray:
         raise InputError(f"{what} has a singular affine, so its voxels have no size in mm; {advice}.")
     matrix.flags.writeable = False
     return matrix
+
+
+def is_orientation(letters: object) -> bool:
+    """Whether letters name the directions of three axes, each along another one of the patient's, such as "LPS"."""
+    return isinstance(letters, str) and sorted(_AXES.get(letter, "") for letter in letters.upper()) == list("ARS")
 
 
 @dataclass(frozen=True, eq=False)

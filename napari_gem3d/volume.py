@@ -40,8 +40,9 @@ class Volume:
     source
         The file or DICOM folder it was read from.
     meta
-        What is needed to write the volume back as it was, "synthetic" if its header says that it was generated, and of
-        label maps "segments", what their file calls its values; never anything that identifies the patient.
+        What is needed to write the volume back as it was; "synthetic" if its header says that it was generated;
+        "segments", a dict of names by value, where the file of a label map says what its values mean; never anything
+        that identifies the patient.
 
     Raises
     ------

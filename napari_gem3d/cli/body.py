@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_gem3d.cli.options import check_exist
+from napari_gem3d.cli.options import add_reading_options, check_exist, reading_of
 from napari_gem3d.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", default="brain-flair", help="model whose body label is written; none: label 1 (brain-flair)"
     )
     parser.add_argument("--stripped", type=Path, metavar="FILE", help="also write the scan without all else")
+    add_reading_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="NIfTI file to write, on the scan's own grid")
 
 
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     outputs = [options.out] if options.stripped is None else [options.out, options.stripped]
     _check_outputs(outputs, options.scan)
     value = _body_value(options.model)
-    scan = read_volume(options.scan)
+    scan = read_volume(options.scan, **reading_of(options))
     head = look_at_head(scan)
     if head.describe():
         print(f"{options.scan.name}: {head.describe()}.")

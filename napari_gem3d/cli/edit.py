@@ -8,6 +8,7 @@ from pathlib import Path
 
 from napari_gem3d.cli.options import add_drawing_options, add_output_options, add_settings, check_exist, settings_of
 from napari_gem3d.cli.progress import run_with_progress
+from napari_gem3d.sampling.settings import READING
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="scan whose slice shows how the changed part should look (default: the scan's own slices next to it)",
     )
     add_settings(inputs.add_mutually_exclusive_group(), "slice", "position")
-    add_settings(inputs, "mass_effect_mm")
+    add_settings(inputs, "mass_effect_mm", *READING)
     add_drawing_options(parser)
     add_output_options(parser)
 

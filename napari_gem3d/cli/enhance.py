@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_gem3d.cli.options import add_drawing_options, add_settings, check_exist, given
+from napari_gem3d.cli.options import add_drawing_options, add_reading_options, add_settings, check_exist, given
 from napari_gem3d.cli.progress import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--include-real", action="store_true", help="take the real scans over too")
     what.add_argument("--split", choices=("Tr", "Ts"), default="Tr", help="imagesTr (default) or imagesTs")
-    what.add_argument("--channel", type=int, default=0, help="which channel of the images (default: 0)")
+    what.add_argument("--channel", type=int, help="which channel of the images, or volume of 4D files (default: 0)")
     add_volume_options(parser)
     add_worker_options(parser)
 
@@ -70,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_volume_options(parser: argparse.ArgumentParser) -> None:
     """Add how every volume of a dataset is drawn."""
     how = add_drawing_options(parser, seed=0)
+    add_reading_options(how, "assume_orientation")
     how.add_argument("--threads", type=int, default=1, help="of the processor for a volume (default: 1)")
 
 

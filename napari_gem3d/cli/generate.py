@@ -9,6 +9,7 @@ from pathlib import Path
 
 from napari_gem3d.cli.options import add_drawing_options, add_output_options, add_settings, check_exist, settings_of
 from napari_gem3d.cli.progress import run_with_progress
+from napari_gem3d.sampling.settings import READING
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SCAN",
         help="scan of the label map's patient: where the body is, if the label map does not say",
     )
-    add_settings(inputs, "mass_effect_mm")
+    add_settings(inputs, "mass_effect_mm", *READING)
     add_settings(add_drawing_options(parser), "known_level", "compiled")
     add_output_options(parser)
 

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, required=True, metavar="DIR", help="the new dataset and its report; an earlier run goes on"
     )
     parser.add_argument("--split", choices=("Tr", "Ts"), default="Tr", help="imagesTr (default) or imagesTs")
-    parser.add_argument("--channel", type=int, default=0, help="which channel of the images (default: 0)")
+    parser.add_argument("--channel", type=int, help="which channel of the images, or volume of 4D files (default: 0)")
     origins = parser.add_argument_group("where cases are from, for the report").add_mutually_exclusive_group()
     origins.add_argument("--sources", type=Path, metavar="FILE", help="CSV with the columns case and source")
     origins.add_argument(

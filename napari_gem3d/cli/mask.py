@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_gem3d.cli.options import add_settings, check_exist
+from napari_gem3d.cli.options import add_reading_options, add_settings, check_exist, reading_of
 from napari_gem3d.errors import InputError
 from napari_gem3d.io.documents import read_json
 
@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", default="brain-flair", help="model whose labels these are; none: each is a lesion (brain-flair)"
     )
     add_settings(inputs, "labels")
+    add_reading_options(inputs)
     _add_steps(parser.add_argument_group("what to do, in the order given"))
     output = parser.add_argument_group("result")
     output.add_argument("--seed", type=int, help="decides what is random (default: drawn, and kept in the record)")
@@ -136,7 +137,8 @@ def run(options: argparse.Namespace) -> int:
     seed = decide_seed() if chosen.seed is None else chosen.seed
     plan = _plan(options.model)
     table = None if plan is None else plan.labels
-    body = None if options.body is None else read_volume(options.body)
+    how = reading_of(options)
+    body = None if options.body is None else read_volume(options.body, **how)
     if body is not None and plan is not None:
         body = said_by_plan(plan, body)
     told: tuple[str, ...] = ()
@@ -144,10 +146,10 @@ def run(options: argparse.Namespace) -> int:
     if options.mask is None:
         labels = _empty(body, table)
     elif plan is None:
-        labels = read_label_map(options.mask)
+        labels = read_label_map(options.mask, **how)
     else:
         inside = None if body is None else foreground(body)
-        labels, relabel, told = accepted(plan, read_label_map(options.mask), chosen.labels, body, inside)
+        labels, relabel, told = accepted(plan, read_label_map(options.mask, **how), chosen.labels, body, inside)
     result = _changed(labels, body, options, seed)
     result = replace(result, notes=(*told, *result.notes))
     record = sidecar(options.out)
@@ -187,6 +189,7 @@ def _empty(scan: Volume | None, table: LabelTable | None) -> LabelMap:
 
 
 def _changed(labels: LabelMap, body: Any, options: argparse.Namespace, seed: int) -> MaskResult:
+    from napari_gem3d.io import read_label_map
     from napari_gem3d.masks import MaskEditor, Selection, augment_mask, transform_mask, with_mass_effect
     from napari_gem3d.masks.scene import open_scene
 
@@ -199,7 +202,9 @@ def _changed(labels: LabelMap, body: Any, options: argparse.Namespace, seed: int
     policies = [values for name, values in options.steps if name == "augment"]
     if not policies:
         operations = read_steps(options.steps, select, seed)
-        result = transform_mask(labels, operations, select=select, body=body, host=host)
+        named = {str(donor) for name, donor in options.steps if name == "transplant"}
+        maps = {donor: read_label_map(donor, labels.table, **reading_of(options)) for donor in named}
+        result = transform_mask(labels, operations, select=select, body=body, host=host, donors=maps)
     elif len(options.steps) > 1 or options.everything:
         raise InputError(
             "An augmentation draws its own steps; give --augment without others, and without --everything."
@@ -336,13 +341,14 @@ def _write_record(
     from napari_gem3d.sampling.recipe import current_versions
     from napari_gem3d.sampling.references import InputFile
 
-    body = None if options.body is None else InputFile.of(options.body).model_dump()
+    how = reading_of(options)
+    body = None if options.body is None else InputFile.of(options.body, **how).model_dump()
     record = {
         "format": FORMAT,
         "format_version": 1,
-        "mask": None if options.mask is None else InputFile.of(options.mask).model_dump(),
+        "mask": None if options.mask is None else InputFile.of(options.mask, **how).model_dump(),
         "body": body,
-        "donors": [InputFile.of(donor).model_dump() for donor in donors],
+        "donors": [InputFile.of(donor, **how).model_dump() for donor in donors],
         "augment": next((values for name, values in options.steps if name == "augment"), None),
         "seed": seed if any(name in ("augment", "elastic") for name, _ in options.steps) else None,
         "relabel": {str(old): new for old, new in relabel.items()},

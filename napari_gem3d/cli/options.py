@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.sampling.settings import DRAWING_NAMES, Settings, words_of
+from napari_gem3d.sampling.settings import DRAWING_NAMES, READING, Settings, words_of
+
+if TYPE_CHECKING:
+    from napari_gem3d.io.checks import Reading
 
 
 def add_settings(
@@ -38,6 +41,19 @@ def _number(text: str) -> int | float | str:
         except ValueError:
             continue
     return text
+
+
+def add_reading_options(group: argparse.ArgumentParser | argparse._ArgumentGroup, *names: str) -> None:
+    """Add how files are read that do not say all: the names given of `READING`, by default all."""
+    for name in names or READING:
+        words = words_of(name)
+        kind = int if name == "channel" else str
+        group.add_argument(words["option"], type=kind, metavar=words["metavar"], help=f"{words['about']}")
+
+
+def reading_of(options: argparse.Namespace) -> Reading:
+    """How files are read, as `read_volume` takes it; InputError for a value that is not possible."""
+    return Settings(**{name: getattr(options, name, None) for name in READING}).reading
 
 
 def add_drawing_options(parser: argparse.ArgumentParser, **defaults: Any) -> argparse._ArgumentGroup:

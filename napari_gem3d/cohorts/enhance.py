@@ -81,7 +81,7 @@ def enhance(
     edit: int = 0,
     include_real: bool = False,
     split: Literal["Tr", "Ts"] = "Tr",
-    channel: int = 0,
+    channel: int | None = None,
     model: Path | str = "brain-flair",
     threads: int = 1,
     workers: int = 0,
@@ -123,7 +123,8 @@ def enhance(
     split
         "Tr", or "Ts" for ``imagesTs`` and ``labelsTs``.
     channel
-        Which channel of the images.
+        Which channel of the images, 0 by default. Of files that hold several volumes (4D) and whose channels no
+        ``dataset.json`` names it has to be given.
     model
         Folder of a bundle, or the name of a bundled model.
     threads
@@ -132,8 +133,9 @@ def enhance(
     workers, scheduler, retries, say
         See `run_tasks`. The folders must be reached by the same paths on all machines.
     **settings
-        steps, solver, eta, anatomy, device, precision, see `Settings`; position, of the informed slice in its body
-        (0.5 if not given); seed (0 if not given), of which and of their names the seeds of volumes are functions.
+        steps, solver, eta, anatomy, device, precision, assume_orientation, see `Settings`; position, of the informed
+        slice in its body (0.5 if not given); seed (0 if not given), of which and of their names the seeds of volumes
+        are functions.
 
     Returns
     -------
@@ -153,12 +155,13 @@ def enhance(
     check_bend(bend_mm)
     chosen = settings_of_run(settings, seed=0, position=0.5)
     check_here(plan, chosen, scheduler)
-    read = read_dataset(dataset, DataSettings(channel=channel), split)
+    read = read_dataset(dataset, data_settings(channel), split)
+    chosen = chosen.changed(channel=read.volume)
     relabel = relabelled(read, plan, chosen.labels)
     described: dict[str, Any] = {
         "dataset": dataset.absolute().name,
         "split": split,
-        "channel": channel,
+        "channel": channel or 0,
         "variants": variants,
         "edit": edit,
         "include_real": include_real,
@@ -173,6 +176,7 @@ def enhance(
         "threads": threads,
         "labels": labels_of(read, plan),
         **said_of_labels(chosen, relabel),
+        **assumed(chosen),
     }
     take_place(layout, read, described)
     how = How(
@@ -209,6 +213,17 @@ def check_here(plan: Plan, settings: Settings, scheduler: str | None) -> None:
     """Raise InputError for settings that the model or this machine cannot take."""
     # The workers of a scheduler have devices that this machine lacks.
     decide(plan, settings if scheduler is None else settings.changed(device="cpu"))
+
+
+def data_settings(channel: int | None) -> DataSettings:
+    """What is read of a dataset; that a channel was not named is kept."""
+    return DataSettings() if channel is None else DataSettings(channel=channel)
+
+
+def assumed(settings: Settings) -> dict[str, Any]:
+    """What was assumed of files that do not say how they lie, as the record of a dataset has it; else nothing."""
+    letters = settings.assume_orientation
+    return {} if letters is None else {"assume_orientation": letters}
 
 
 def drawn(settings: Settings) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.store import find_bundle, hash_bundle, read_plan
 from napari_gem3d.cohorts.enhance import (
     Cohort,
+    assumed,
     check_here,
+    data_settings,
     describe,
     digest_of,
     drawn,
@@ -33,10 +35,10 @@ from napari_gem3d.cohorts.volumes import make_variant
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
 from napari_gem3d.io import read_slice, read_volume, replacing, sha256
+from napari_gem3d.io.checks import Reading
 from napari_gem3d.io.slices import is_slice
 from napari_gem3d.sampling.donors import patient
 from napari_gem3d.sampling.prepare import check_modality, choose_slice, own_case, said_by_plan
-from napari_gem3d.training.config.settings import DataSettings
 from napari_gem3d.training.data.dataset import Dataset, read_dataset
 
 FORMAT = "napari-gem3d harmonisation"
@@ -94,7 +96,7 @@ def harmonise(
     sources: Path | str | None = None,
     source_pattern: str | None = None,
     split: Literal["Tr", "Ts"] = "Tr",
-    channel: int = 0,
+    channel: int | None = None,
     model: Path | str = "brain-flair",
     threads: int = 1,
     workers: int = 0,
@@ -125,7 +127,7 @@ def harmonise(
     split
         "Tr", or "Ts" for ``imagesTs`` and ``labelsTs``.
     channel
-        Which channel of the images.
+        As for `enhance`.
     model
         Folder of a bundle, or the name of a bundled model, that looks at an informed slice.
     threads, workers, scheduler, retries, say, **settings
@@ -152,17 +154,18 @@ def harmonise(
         raise InputError(f"{threads} threads are not possible; choose 1 or more.")
     common = settings_of_run(settings, seed=0)
     check_here(plan, common, scheduler)
-    read = read_dataset(dataset, DataSettings(channel=channel), split)
+    read = read_dataset(dataset, data_settings(channel), split)
+    common = common.changed(channel=read.volume)
     origins = find_sources(
         [case.name for case in read.cases], None if sources is None else Path(sources), source_pattern
     )
-    chosen = _informed(plan, Path(informed), slice, position)
+    chosen = _informed(plan, Path(informed), slice, position, common.reading)
     relabel = relabelled(read, plan, common.labels)
     described: dict[str, Any] = {
         "task": "harmonise",
         "dataset": dataset.absolute().name,
         "split": split,
-        "channel": channel,
+        "channel": channel or 0,
         "seed": common.seed,
         "informed": chosen.path.absolute().name,
         "informed_sha256": sha256(chosen.path),
@@ -174,6 +177,7 @@ def harmonise(
         "threads": threads,
         "labels": labels_of(read, plan),
         **said_of_labels(common, relabel),
+        **assumed(common),
     }
     take_place(layout, read, described)
     how = How(
@@ -194,7 +198,7 @@ def harmonise(
     cohort = Cohort(layout.root, tuple(outcomes), len(tasks), records)
     if cohort.interrupted:
         return Harmonised(cohort, None, interrupted=True)
-    return _reported(read, cohort, layout, plan, described["labels"], chosen, origins, running, relabel)
+    return _reported(read, cohort, layout, plan, how, chosen, origins, running)
 
 
 harmonize = harmonise  # as the command is called
@@ -205,16 +209,15 @@ def _reported(
     cohort: Cohort,
     layout: Layout,
     plan: Plan,
-    labels: Mapping[str, int],
+    how: How,
     chosen: Informed,
     origins: Mapping[str, str],
     running: Mapping[str, Any],
-    relabel: Mapping[int, int],
 ) -> Harmonised:
     """Measure what is there, and write the report."""
     from napari_gem3d.cohorts import harmonise_page
 
-    measures = _measures(read, cohort, plan, labels, relabel)
+    measures = _measures(read, cohort, plan, how)
     ended = run_tasks(measures, measure, **running)
     if len(ended) < len(measures):
         return Harmonised(cohort, None, interrupted=True)
@@ -225,25 +228,25 @@ def _reported(
         return Harmonised(cohort, None, interrupted=False, unmeasured=unmeasured)
     missing = [*((one.name, one.reason) for one in cohort.outcomes if _is_missing(one)), *unmeasured]
     report = _report(read, chosen, layout, plan, measured, origins)
-    report |= {"labels": dict(labels), "missing": [{"case": name, "reason": why} for name, why in missing]}
-    text = harmonise_page.page(report, measured, layout, chosen.path)
+    report |= {"labels": dict(how.labels), "missing": [{"case": name, "reason": why} for name, why in missing]}
+    text = harmonise_page.page(report, measured, layout, chosen.path, how.settings.reading)
     write_json(report, layout.root / "report.json")
     with replacing(layout.root / "report.html") as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Harmonised(cohort, report, interrupted=False, unmeasured=unmeasured)
 
 
-def _informed(plan: Plan, path: Path, index: int | None, position: float | None) -> Informed:
+def _informed(plan: Plan, path: Path, index: int | None, position: float | None, reading: Reading) -> Informed:
     """The informed slice, checked."""
     if is_slice(path):
         if index is not None:
             raise InputError(f"{path} is one slice; give no number with it, but a position if it is not of the middle.")
-        check_modality(plan, read_slice(path))
+        check_modality(plan, read_slice(path, **reading))
         share = 0.5 if position is None else position
         if not 0 <= share <= 1:
             raise InputError(f"The position {share} is not possible; choose 0 (lowest slice) to 1 (highest).")
         return Informed(path, 0, 1, share)
-    scan = read_volume(path)
+    scan = read_volume(path, **reading)
     check_modality(plan, scan)
     own = own_case(plan, scan, foreground(said_by_plan(plan, scan)))
     chosen = choose_slice(own, path, index, position)
@@ -270,16 +273,15 @@ def _tasks(dataset: Dataset, informed: Path, layout: Layout, how: How) -> list[V
     ]
 
 
-def _measures(
-    dataset: Dataset, cohort: Cohort, plan: Plan, labels: Mapping[str, int], relabel: Mapping[int, int]
-) -> list[Measure]:
+def _measures(dataset: Dataset, cohort: Cohort, plan: Plan, how: How) -> list[Measure]:
     """What there is to measure: every case that is there."""
     body = 0 if plan.labels.body is None else plan.labels.body.value
-    if relabel:  # the label maps that were made have the dataset's numbers
-        body = {new: old for old, new in relabel.items()}.get(body, 0)
-    named = {name: value for name, value in labels.items() if value != body}
+    if how.relabel:  # the label maps that were made have the dataset's numbers
+        body = {new: old for old, new in how.relabel.items()}.get(body, 0)
+    named = {name: value for name, value in how.labels.items() if value != body}
+    what: tuple[Any, ...] = (named, body, plan.modality, how.settings.reading)
     return [
-        Measure(f"measure {case.name}", case.name, case.image.absolute(), cohort.folder, named, body, plan.modality)
+        Measure(f"measure {case.name}", case.name, case.image.absolute(), cohort.folder, *what)
         for case in dataset.cases
         if case.name in cohort.records
     ]

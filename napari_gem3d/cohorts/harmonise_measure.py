@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from napari_gem3d.cohorts.layout import ENDING, Layout
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
 from napari_gem3d.io import read_label_map, read_volume, replacing
+from napari_gem3d.io.checks import Reading
 from napari_gem3d.io.documents import MOST_BYTES
 from napari_gem3d.io.files import file_bytes
 from napari_gem3d.sampling.settings import Strict
@@ -114,6 +115,8 @@ class Measure:
         Value of the body, where the dataset labels it: such voxels are of no label here.
     modality
         What the model draws.
+    reading
+        How its scan is read, as `read_volume` takes it.
     """
 
     name: str
@@ -123,6 +126,7 @@ class Measure:
     labels: Mapping[str, int]
     body: int
     modality: Modality
+    reading: Reading = field(default_factory=Reading)
 
 
 def measure(task: Measure) -> Literal["made", "there"]:
@@ -141,7 +145,7 @@ def measure(task: Measure) -> Literal["made", "there"]:
     known = read_measurement(layout, task.case)
     if known is not None and known.files == files:
         return "there"
-    scan = replace(read_volume(task.image), modality=task.modality)
+    scan = replace(read_volume(task.image, **task.reading), modality=task.modality)
     made = replace(resample(read_volume(layout.image(task.case)), scan.grid), modality=task.modality)
     labels = read_label_map(layout.labels / f"{task.case}{ENDING}").aligned_to(scan.grid).voxels
     inside = foreground(scan) | (labels > 0)

@@ -14,6 +14,7 @@ from napari_gem3d.cohorts.layout import ENDING, Layout
 from napari_gem3d.evaluation.markup import anchor, document, note, picture, section, table
 from napari_gem3d.evaluation.wording import several
 from napari_gem3d.io import read_label_map, read_volume
+from napari_gem3d.io.checks import Reading
 from napari_gem3d.io.slices import is_slice
 from napari_gem3d.labels import Label, LabelTable
 from napari_gem3d.pictures import Row, planes_in_rows
@@ -34,7 +35,9 @@ _ANEW = (
 )
 
 
-def page(report: Mapping[str, Any], measured: Mapping[str, Measurement], layout: Layout, informed: Path) -> str:
+def page(
+    report: Mapping[str, Any], measured: Mapping[str, Measurement], layout: Layout, informed: Path, reading: Reading
+) -> str:
     """The page of a report.
 
     Parameters
@@ -47,6 +50,8 @@ def page(report: Mapping[str, Any], measured: Mapping[str, Measurement], layout:
         The harmonised dataset.
     informed
         The scan whose slice informed all.
+    reading
+        How scans are read, as `read_volume` takes it.
 
     Returns
     -------
@@ -57,7 +62,7 @@ def page(report: Mapping[str, Any], measured: Mapping[str, Measurement], layout:
         "At a glance": _glance(report),
         "Spread by part": _spread(report),
         "Distributions": _distributions(report, measured),
-        "Pictures": "".join(_pictures(report, layout, informed)),
+        "Pictures": "".join(_pictures(report, layout, informed, reading)),
         "Cases": _cases(report),
         "Not harmonised": _missing(report),
     }
@@ -171,9 +176,9 @@ def _sources(report: Mapping[str, Any]) -> dict[str, str]:
     return {case: entry["source"] for case, entry in report["cases"].items()}
 
 
-def _pictures(report: Mapping[str, Any], layout: Layout, informed: Path) -> Iterator[str]:
+def _pictures(report: Mapping[str, Any], layout: Layout, informed: Path, reading: Reading) -> Iterator[str]:
     if not is_slice(informed):
-        scan = read_volume(informed)
+        scan = read_volume(informed, **reading)
         yield picture(
             _planes([Row(scan, "informs all")], _point(scan, report["informed"]["slice"])),
             f"The scan that informs all; its axial plane here is the informed slice. {_informed(report)}.",
@@ -183,7 +188,7 @@ def _pictures(report: Mapping[str, Any], layout: Layout, informed: Path) -> Iter
         image = (layout.root / report["cases"][case]["image"]).resolve()
         labels = read_label_map(layout.labels / f"{case}{ENDING}", table)
         made = read_volume(layout.image(case))
-        rows = [Row(read_volume(image), "before", labels), Row(made, "harmonised", labels, greys=made)]
+        rows = [Row(read_volume(image, **reading), "before", labels), Row(made, "harmonised", labels, greys=made)]
         greys = "" if report["modality"] == "CT" else "; each in its own grey scale"
         yield picture(_planes(rows), f"{case}{_of(report, case)}: before, and harmonised{greys}.")
 

@@ -80,7 +80,8 @@ def make_target(variant: Variant, plan: Plan) -> Target:
         return _with_anatomy(variant, plan, labels)
     if how.augment == "none":
         return Target(labels, how.settings.anatomy)
-    result = augment_mask(labels, how.augment, seed=variant.mask_seed, body=read_volume(variant.image))
+    scan = read_volume(variant.image, **how.settings.reading)
+    result = augment_mask(labels, how.augment, seed=variant.mask_seed, body=scan)
     return Target(result.labels, how.settings.anatomy, _operations(result), result.notes)
 
 
@@ -92,7 +93,8 @@ def case_labels(variant: Variant, plan: Plan) -> LabelMap:
     InputError
         If it cannot be read, has values that the table lacks, or shows that its numbers are not the table's.
     """
-    labels, how = read_label_map(variant.labels), variant.how
+    how = variant.how
+    labels = read_label_map(variant.labels, **how.settings.reading)
     if how.settings.labels is None:
         find_numbering(replace(labels, table=None, meta={}), plan.labels)
     labels = renumbered(labels, plan.labels, how.relabel)
@@ -101,7 +103,7 @@ def case_labels(variant: Variant, plan: Plan) -> LabelMap:
 
 def _edited(variant: Variant, plan: Plan, labels: LabelMap) -> Target:
     """The label map with its lesion moved, on the scan's grid."""
-    scan = read_volume(variant.image)
+    scan = read_volume(variant.image, **variant.how.settings.reading)
     labels = labels.aligned_to(scan.grid)
     if not np.isin(labels.voxels, [label.value for label in plan.labels.lesions]).any():
         raise LeftOut("The case has no lesion to change.")
@@ -140,7 +142,7 @@ def _with_anatomy(variant: Variant, plan: Plan, labels: LabelMap) -> Target:
 
 def _completed(variant: Variant, plan: Plan, labels: LabelMap) -> Completed:
     """The case's own label map with the body and the tissue that its scan shows."""
-    scan = said_by_plan(plan, read_volume(variant.image))
+    scan = said_by_plan(plan, read_volume(variant.image, **variant.how.settings.reading))
     inside = foreground(scan)
     body = LabelMap(inside, scan.affine, source=scan.source).aligned_to(labels.grid).voxels > 0
     return complete_anatomy(with_body(labels, body), plan.labels, "scan", scan, inside, plan.channel)

@@ -106,7 +106,7 @@ def settings_of_run(given: Mapping[str, object], **defaults: object) -> Settings
     InputError
         If a value is not possible, or a setting is none of a whole run.
     """
-    known = ("labels", *DRAWING_NAMES, "position")
+    known = ("labels", *DRAWING_NAMES, "position", "assume_orientation")
     for name in given:
         if name not in known:
             raise InputError(f"A dataset takes no setting '{name}'; choose from {', '.join(known)}.")

@@ -28,6 +28,7 @@ from napari_gem3d.sampling.prepare import check_modality
 from napari_gem3d.sampling.recipe import GENERATED, Recipe
 from napari_gem3d.sampling.references import InputFile
 from napari_gem3d.sampling.results import run_job
+from napari_gem3d.sampling.settings import Settings
 
 
 def make_variant(variant: Variant) -> Literal["made", "there"]:
@@ -85,8 +86,8 @@ def _threads(number: int) -> Iterator[None]:
 
 def _copy(variant: Variant, layout: Layout) -> Record:
     """Take a scan over: its voxels and their place, and nothing else of its header."""
-    scan = read_volume(variant.image)
-    labels = read_label_map(variant.labels).aligned_to(scan.grid)
+    scan = read_volume(variant.image, **variant.how.settings.reading)
+    labels = read_label_map(variant.labels, **variant.how.settings.reading).aligned_to(scan.grid)
     image, out = layout.image(variant.name), layout.labels / f"{variant.name}{ENDING}"
     write_volume(scan, image, description=None if "synthetic" in scan.meta else "")
     write_volume(dataset_labels(labels, variant.how), out)
@@ -162,7 +163,7 @@ def _job(variant: Variant, plan: Plan, target: Target, mask: Path) -> tuple[Job,
                 return open_volume(mask, scan, **opening), name, notes
             why = "It is the same scan under another name."
         except InputError:
-            fault = _fault(scan, plan)
+            fault = _fault(scan, plan, variant.how.settings)
             if fault is None:
                 raise
             why = fault
@@ -173,10 +174,10 @@ def _job(variant: Variant, plan: Plan, target: Target, mask: Path) -> tuple[Job,
     )
 
 
-def _fault(scan: Path, plan: Plan) -> str | None:
+def _fault(scan: Path, plan: Plan, settings: Settings) -> str | None:
     """Why a scan cannot inform any volume; None if it can, so that the fault lies with the case."""
     try:
-        volume = read_volume(scan)
+        volume = read_volume(scan, **settings.reading)
         check_modality(plan, volume)
         fit_intensities(plan, volume, foreground(volume))
     except InputError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from napari_gem3d.errors import InputError, OutputError
-from napari_gem3d.io.dicom import is_dicom, series_files
+from napari_gem3d.io.dicom_files import is_dicom, series_files
 
 _HASHED_AT_ONCE = 2**20
 _LONGEST_NAME = 255  # bytes, of nearly every file system

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.io.documents import read_json, read_text
+from napari_gem3d.io.documents import read_json
+from napari_gem3d.io.segments import snap_file, snap_names, tidy_name
 
-# A line of ITK-SNAP's label descriptions: index, red, green, blue, opacity, visible, mesh, "name".
-_ITKSNAP = re.compile(r'\s*(\d+)(?:\s+[\d.]+){6}\s+"(.*)"\s*')
 _MOST_BYTES = 2**20
 
 
 def names_beside(path: Path) -> dict[int, str]:
     """Names by value that lie beside a label map: ``dataset.json`` of its dataset, or ITK-SNAP's descriptions."""
-    stem = path.name.removesuffix(".gz").removesuffix(".nii")
-    places = [path.parent.parent / "dataset.json"] if path.parent.name.startswith("labels") else []
-    places += [path.with_name(f"{stem}.label"), path.with_name(f"{stem}.txt")]
-    for place in places:
-        if place.is_file():
-            with suppress(InputError):  # it may be anything else
-                return read_names(place)
-    return {}
+    dataset = path.parent.parent / "dataset.json"
+    if path.parent.name.startswith("labels") and dataset.is_file():
+        with suppress(InputError):  # it may be anything else
+            return read_names(dataset)
+    return snap_names(path)
 
 
 def read_names(path: Path) -> dict[int, str]:
@@ -38,11 +33,7 @@ def read_names(path: Path) -> dict[int, str]:
     InputError
         If the file cannot be read, or names no labels.
     """
-    if path.suffix.lower() == ".json":
-        names = _of_json(read_json(path, _MOST_BYTES))
-    else:
-        found = [_ITKSNAP.fullmatch(line) for line in read_text(path, _MOST_BYTES).splitlines()]
-        names = {int(match[1]): match[2] for match in found if match}
+    names = _of_json(read_json(path, _MOST_BYTES)) if path.suffix.lower() == ".json" else snap_file(path)
     names.pop(0, None)
     if not names:
         raise InputError(
@@ -66,5 +57,5 @@ def _of_json(content: Any) -> dict[int, str]:
             values, name = value if isinstance(value, list) else [value], str(key)
         for one in values:
             if isinstance(one, int) and not isinstance(one, bool) and len(values) < sizes.get(one, 10**6):
-                names[one], sizes[one] = name, len(values)
+                names[one], sizes[one] = tidy_name(name), len(values)
     return names

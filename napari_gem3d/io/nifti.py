@@ -1,4 +1,4 @@
-"""NIfTI: .nii and .nii.gz, version 1 and 2."""
+"""NIfTI: .nii and .nii.gz, version 1 and 2; FreeSurfer's .mgz and .mgh, which nibabel reads the same way."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -19,52 +19,82 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.grid import check_affine
-from napari_gem3d.io.checks import check_dimensions, check_dtype, scaled
+from napari_gem3d.grid import Grid, check_affine
+from napari_gem3d.io.checks import (
+    NoPositionError,
+    Reading,
+    assumed_affine,
+    check_dtype,
+    check_scale,
+    pick_volume,
+    scaled,
+    without_position,
+)
 from napari_gem3d.io.files import open_regular, replacing
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.volume import Volume, check_memory
 
 SUFFIXES = (".nii", ".nii.gz")
+FREESURFER = (".mgz", ".mgh", ".mgh.gz")
 GZIP_MAGIC = b"\x1f\x8b"
 # What the headers of results and of their label maps say, by which they are known again.
 SYNTHETIC, LABEL_MAP = "synthetic: napari-gem3d", "label map: napari-gem3d"
 
+# How FreeSurfer's files begin (version 1), and where they say whether their position is known.
+_MGH_MAGIC, _MGH_PLACED, _PLACED = b"\0\0\0\1", slice(28, 30), "placed"
+# What else is found in gzip: its mark, where that stands, and what it is.
+_PACKED = ((b"DICM", 128, "DICOM file"), (b"NRRD", 0, "NRRD file"), (b"ustar", 257, "archive"))
 # Bytes of the longest header; that may follow the voxels; that a compressed byte can stand for (deflate's limit).
-_HEADERS, _BEYOND, _GZIP_AT_MOST = 544, 2**16, 1040
-_MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+_HEADERS, _BEYOND, _BEYOND_MGH, _GZIP_AT_MOST = 544, 2**16, 2**24, 1040
+# By the code of the unit; all other codes, which do not exist, mean mm, as for ITK.
+_UNITS = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}
 # NIfTI's code of the space an affine leads to; a result stays in the space of its source.
 _SPACES = {"scanner": 1, "aligned": 2, "talairach": 3, "mni": 4}
 
 
-def read_nifti(path: Path) -> Volume:
+def read_nifti(path: Path, how: Reading) -> Volume:
     """Read a NIfTI file: its own axes, header scaling applied, dtype kept where nothing was scaled.
 
     Raises
     ------
     InputError
-        If the file is missing, truncated, not NIfTI, not three-dimensional, or has a singular affine.
+        If the file is missing, truncated, not NIfTI, not three-dimensional, or does not say how it lies in the patient.
     """
     image = _opened(path)
-    return _read_as(image, check_dimensions(image.shape, path), path)
+    shape, channel = pick_volume(image.shape, path, how)
+    return _read_as(image, shape, path, how, channel)
 
 
-def read_flat_nifti(path: Path) -> Volume | None:
+def is_flat_nifti(path: Path) -> bool:
+    """Whether a NIfTI file holds one slice; InputError if its header cannot be read."""
+    with _uncompressed(path) as (stream, _):
+        header = _header(stream, path)
+    try:
+        return _flat_shape(header.get_data_shape()) is not None
+    except (HeaderDataError, ValueError, OverflowError) as error:
+        raise _damaged(path) from error
+
+
+def read_flat_nifti(path: Path, how: Reading) -> Volume | None:
     """Read a NIfTI file that holds one slice as a volume of one slice; None if it holds a volume.
 
     Raises
     ------
     InputError
-        If the file is missing, truncated, not NIfTI, or has a singular affine.
+        If the file is missing, truncated, not NIfTI, or does not say how it lies in the patient.
     """
     image = _opened(path)
-    shape = [int(size) for size in image.shape]
+    shape = _flat_shape(image.shape)
+    return None if shape is None else _read_as(image, shape, path, how)
+
+
+def _flat_shape(sizes: Sequence[int]) -> tuple[int, int, int] | None:
+    """The shape with one axis of 1 if an image is a slice."""
+    shape = [int(size) for size in sizes]
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
     shape += [1] * (3 - len(shape))
-    if len(shape) != 3 or shape.count(1) != 1:
-        return None
-    return _read_as(image, (shape[0], shape[1], shape[2]), path)
+    return (shape[0], shape[1], shape[2]) if len(shape) == 3 and shape.count(1) == 1 else None
 
 
 def header_description(path: Path) -> str:
@@ -90,8 +120,9 @@ def _opened(path: Path) -> Any:
         stream.seek(0)
         content = stream.read(size)
         # To the end, not only what the header asks for: the checksum there tells whether the file is whole.
-        beyond = sum(len(stream.read(_BEYOND)) for _ in range(2))
-    if beyond > _BEYOND:
+        most = _BEYOND_MGH if content[:4] == _MGH_MAGIC else _BEYOND
+        beyond = sum(len(stream.read(most)) for _ in range(2))
+    if beyond > most:
         raise InputError(f"{path} holds more than its header says ({size} bytes); convert the scan again.")
     if len(content) < size:
         raise InputError(f"{path} is truncated ({len(content)} bytes instead of {size}); copy it again.")
@@ -118,11 +149,17 @@ def _uncompressed(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 def _header(stream: BinaryIO, path: Path) -> Any:
     """The header at the begin of a stream, of version 1 or 2."""
     start = stream.read(_HEADERS)
-    if len(start) < 348:
+    for mark, place, what in _PACKED:
+        if start[place : place + len(mark)] == mark:
+            raise InputError(f"{path} is a compressed {what}; unpack it (gunzip) and give what is in it.")
+    if len(start) < 4:
         raise InputError(f"{path} is truncated ({len(start)} bytes); copy it again.")
     kind = _class_of(start).header_class
+    length = kind.template_dtype.itemsize if kind is nib.MGHImage.header_class else kind.sizeof_hdr
+    if len(start) < length:
+        raise InputError(f"{path} is truncated ({len(start)} bytes); copy it again.")
     try:
-        return kind(start[: kind.sizeof_hdr])  # without extensions, which may be long
+        return kind(start[:length], check=True)  # without extensions, which may be long
     except (HeaderDataError, nib.filebasedimages.ImageFileError, ValueError, KeyError) as error:
         raise _damaged(path) from error
 
@@ -130,12 +167,13 @@ def _header(stream: BinaryIO, path: Path) -> Any:
 def _size(header: Any, path: Path) -> int:
     """Bytes up to the end of the voxels; InputError if they do not fit in the free memory."""
     try:
-        itemsize, voxels = header.get_data_dtype().itemsize, math.prod(map(int, header.get_data_shape()))
+        itemsize, sizes = header.get_data_dtype().itemsize, [int(size) for size in header.get_data_shape()]
         offset = int(header.get_data_offset())
-    except (HeaderDataError, ValueError, OverflowError) as error:
+    except (HeaderDataError, KeyError, ValueError, OverflowError) as error:
         raise _damaged(path) from error
-    if voxels < 0 or offset < 0:
+    if min(sizes, default=0) < 0 or offset < 0 or not itemsize:
         raise _damaged(path)
+    voxels = math.prod(sizes)
     check_memory(voxels + offset // itemsize, itemsize, str(path))
     return offset + voxels * itemsize
 
@@ -145,20 +183,29 @@ def _damaged(path: Path) -> InputError:
 
 
 def _class_of(start: bytes) -> Any:
-    """The class of images with such a begin: version 1 or 2, whatever the byte order."""
+    """The class of images with such a begin: FreeSurfer's, or NIfTI of version 1 or 2, whatever the byte order."""
+    if start[:4] == _MGH_MAGIC:
+        return nib.MGHImage
     size_of_header = {struct.unpack(order + "i", start[:4])[0] for order in "<>"}
     return nib.Nifti2Image if 540 in size_of_header else nib.Nifti1Image
 
 
-def _read_as(image: Any, shape: tuple[int, int, int], path: Path) -> Volume:
+def _read_as(image: Any, shape: tuple[int, int, int], path: Path, how: Reading, channel: int | None = None) -> Volume:
     check_dtype(image.header.get_data_dtype(), path)
-    affine = check_affine(_affine_mm(image), str(path))
+    freesurfer = isinstance(image, nib.MGHImage)
+    find = _affine_of_mgh if freesurfer else _affine_mm
+    affine = check_affine(find(image, shape, path, how), str(path))
+    check_scale(Grid(shape[::-1], affine), path, "" if freesurfer else _UNITS.get(_unit(image.header), ("", 1))[0])
     slope, intercept = image.dataobj.slope, image.dataobj.inter
     try:
-        stored = image.dataobj.get_unscaled()
+        stored = np.asarray(image.dataobj.get_unscaled())
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is truncated or damaged ({_first_line(error)}); copy it again.") from error
-    voxels = scaled(_native(np.asarray(stored)).reshape(shape, order="F").T, float(slope), float(intercept))
+    if channel is not None:
+        stored = stored.reshape(*shape, -1, order="F")[..., channel]
+    voxels = scaled(_native(stored).reshape(shape, order="F").T, float(slope), float(intercept))
+    if freesurfer:
+        return Volume(voxels, affine, source=path)
     meta = {"space": _space(image.header)}
     words = _description(image.header).lower()
     if words.startswith("synthetic") and "napari-gem3d" in words and "label map" not in words:
@@ -168,15 +215,48 @@ def _read_as(image: Any, shape: tuple[int, int, int], path: Path) -> Volume:
 
 def _parsed(content: bytes, path: Path) -> Any:
     try:
-        return _class_of(content).from_bytes(content)
+        image = _class_of(content).from_bytes(content)
+        image.extra[_PLACED] = any(content[_MGH_PLACED])  # nibabel puts an own position where there is none
+        return image
     except (HeaderDataError, nib.filebasedimages.ImageFileError, ValueError, KeyError) as error:
         raise _damaged(path) from error
 
 
-def _affine_mm(image: Any) -> NDArray[np.float64]:
-    affine = np.array(image.affine, dtype=np.float64)
-    affine[:3] *= _MM_PER_UNIT[image.header.get_xyzt_units()[0]]
-    return affine
+def _unit(header: Any) -> int:
+    return int(header["xyzt_units"]) & 7
+
+
+def _affine_of_mgh(image: Any, shape_xyz: tuple[int, int, int], path: Path, how: Reading) -> NDArray[np.float64]:
+    """Affine to RAS mm of a FreeSurfer file, or what is assumed where it says that it knows none."""
+    if image.extra[_PLACED]:
+        return np.array(image.affine, dtype=np.float64)
+    letters = how.get("assume_orientation")
+    if letters is None:
+        raise without_position("goodRASFlag is 0", path)
+    return assumed_affine(letters, np.abs(image.header["delta"].astype(np.float64)), shape_xyz)
+
+
+def _affine_mm(image: Any, shape_xyz: tuple[int, int, int], path: Path, how: Reading) -> NDArray[np.float64]:
+    """Affine to RAS mm: the header's sform, its qform where that is unusable, or what is assumed where it has none."""
+    header = image.header
+    factor = _UNITS.get(_unit(header), ("", 1.0))[1]
+    coded = [name for name in ("sform", "qform") if int(header[f"{name}_code"]) > 0]
+    for name in coded:
+        try:
+            affine = np.array(getattr(header, f"get_{name}")(), dtype=np.float64)
+            affine[:3] *= factor
+            return check_affine(affine, str(path))
+        except (HeaderDataError, ValueError, ArithmeticError, np.linalg.LinAlgError):  # InputError is a ValueError
+            continue
+    letters = how.get("assume_orientation")
+    if letters is not None:
+        return assumed_affine(letters, np.abs(header["pixdim"][1:4].astype(np.float64)) * factor, shape_xyz)
+    if coded:
+        raise NoPositionError(
+            f"{path} has a singular affine, so its voxels have no size or place in mm ({' and '.join(coded)}); convert "
+            "it again from the original scan, or say which way its axes run, such as --assume-orientation RAS."
+        )
+    raise without_position("sform_code and qform_code are 0", path)
 
 
 def _native(voxels: NDArray[Any]) -> NDArray[Any]:

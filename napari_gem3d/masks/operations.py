@@ -37,7 +37,7 @@ _LARGEST_SLOPE = 0.5
 class Described(BaseModel):
     """Base of what describes an edit: immutable, refusing fields it does not know, with errors of one sentence."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def __init__(self, **fields: Any) -> None:
         try:

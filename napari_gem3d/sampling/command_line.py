@@ -38,7 +38,9 @@ def recipe_command(recipe: Recipe, out: Path | str, *, beside: Path | None = Non
     drawn["--model"], drawn["--labels"] = _model(recipe), _labels(recipe)
     if recipe.task == "edit":
         del drawn["--known-level"]
-    arguments = {**inputs, **drawn, "--out": Path(out).absolute()}
+    said = {name: value for file in recipe.files for name, value in file.reading.items() if value is not None}
+    reading = {words_of(name)["option"]: value for name, value in said.items()}
+    arguments = {**inputs, **reading, **drawn, "--out": Path(out).absolute()}
     words = [word for option, value in arguments.items() for word in (option, str(value))]
     command = "edit" if recipe.task == "edit" else "generate"
     return ["napari-gem3d", command, *words, *(["--compile"] if recipe.compiled else [])]
@@ -54,7 +56,7 @@ def _whole_inputs(recipe: Recipe, beside: Path | None) -> dict[str, object]:
     mask = recipe.mask.found(beside).absolute()
     options: dict[str, object] = {"--mask": mask, "--informed": informed or GENERATED}
     if informed is None or is_slice(informed):
-        height = canonical_grid(recipe.plan, read_label_map(mask).grid).shape[0]
+        height = canonical_grid(recipe.plan, read_label_map(mask, **recipe.mask.reading).grid).shape[0]
         options["--position"] = recipe.start / max(height - 1, 1)
     else:
         options["--slice"] = recipe.informed_slice

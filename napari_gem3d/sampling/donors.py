@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import sha256
-from napari_gem3d.io.dicom import is_dicom
+from napari_gem3d.io.dicom_files import is_dicom
 
 _SCANS = (".nii", ".nii.gz", ".nrrd", ".nhdr")
 # nnU-Net's raw layout: the channel stands behind the patient's name.

@@ -168,7 +168,8 @@ def open_edit(
 ) -> Job:
     """Read and check what a local edit needs, each file once; see `make_edit_recipe` for what is what."""
     plan, _ = _known(model, bundle)
-    prepared = prepare_edit(plan, read_edit_inputs(image, mask, edited, informed), settings or Settings())
+    settings = settings or Settings()
+    prepared = prepare_edit(plan, read_edit_inputs(image, mask, edited, informed, **settings.reading), settings)
     return job_of(bundle or load_bundle(model), prepared, model)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Unpack
 
 from napari_gem3d.io import read_label_map, read_slice, read_volume
+from napari_gem3d.io.checks import Reading
 from napari_gem3d.io.slices import has_spacing, is_slice
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.sampling.references import InputFile
@@ -83,42 +85,57 @@ def _named(arrays: Mapping[str, Volume | None], files: Mapping[str, InputFile]) 
     }
 
 
-def read_inputs(mask: Path | str | LabelMap, informed: Path | str | None, body: Path | str | None = None) -> Inputs:
+def read_inputs(
+    mask: Path | str | LabelMap,
+    informed: Path | str | None,
+    body: Path | str | None = None,
+    **how: Unpack[Reading],
+) -> Inputs:
     """Read the files of a whole volume, each once; see `Inputs`. A label map that is in memory is taken as it is.
+
+    What is known of files that do not say all, ``how``, is that of `read_volume`.
 
     Raises
     ------
     InputError
         If a file cannot be used.
     """
-    files = _files(mask=mask, informed=informed, body=body)
+    files = _files(how, mask=mask, informed=informed, body=body)
     return read_files(files, {"mask": mask, "informed": informed, "body": body})
 
 
 def read_files(files: Mapping[str, InputFile], paths: Mapping[str, Path | str | LabelMap | None]) -> Inputs:
     """Read the files of a whole volume from where they are now; one that is both scans is read once."""
-    labels, (informed, body) = _labels(paths["mask"]), (_path(paths.get(name)) for name in ("informed", "body"))
-    shown = None if body is None else read_volume(body)
+    labels = _labels(paths["mask"], files)
+    informed, body = (_path(paths.get(name)) for name in ("informed", "body"))
+    shown = None if body is None else read_volume(body, **files["body"].reading)
     if informed is None:
         return Inputs(labels, None, shown, files=files)
     if body is not None and files["informed"].sha256 == files["body"].sha256:
         return Inputs(labels, shown, shown, files=files)
+    how = files["informed"].reading
     if is_slice(informed):
-        return Inputs(labels, read_slice(informed), shown, has_spacing(informed), files)
-    return Inputs(labels, read_volume(informed), shown, files=files)
+        return Inputs(labels, read_slice(informed, **how), shown, has_spacing(informed), files)
+    return Inputs(labels, read_volume(informed, **how), shown, files=files)
 
 
 def read_edit_inputs(
-    image: Path | str, mask: Path | str | LabelMap, edited: Path | str | LabelMap, informed: Path | str | None = None
+    image: Path | str,
+    mask: Path | str | LabelMap,
+    edited: Path | str | LabelMap,
+    informed: Path | str | None = None,
+    **how: Unpack[Reading],
 ) -> EditInputs:
     """Read the files of a local edit, each once; see `EditInputs`. Label maps in memory are taken as they are.
+
+    What is known of files that do not say all, ``how``, is that of `read_volume`.
 
     Raises
     ------
     InputError
         If a file cannot be used.
     """
-    files = _files(image=image, mask=mask, edited=edited, informed=informed)
+    files = _files(how, image=image, mask=mask, edited=edited, informed=informed)
     return read_edit_files(files, {"image": image, "mask": mask, "edited": edited, "informed": informed})
 
 
@@ -126,16 +143,18 @@ def read_edit_files(files: Mapping[str, InputFile], paths: Mapping[str, Path | s
     """Read the files of a local edit from where they are now; an informed scan that is `image` is read once."""
     image, informed = _path(paths["image"]), _path(paths.get("informed"))
     assert image is not None, "an edit has a scan"
-    scan, other = read_volume(image), None
+    scan, other = read_volume(image, **files["image"].reading), None
     if informed is not None:
-        other = scan if files["informed"].sha256 == files["image"].sha256 else read_volume(informed)
-    return EditInputs(scan, _labels(paths["mask"]), _labels(paths["edited"]), other, files)
+        own = files["informed"].sha256 == files["image"].sha256
+        other = scan if own else read_volume(informed, **files["informed"].reading)
+    mask, edited = (_labels(paths[name], files, name) for name in ("mask", "edited"))
+    return EditInputs(scan, mask, edited, other, files)
 
 
-def _files(**paths: Path | str | LabelMap | None) -> dict[str, InputFile]:
+def _files(how: Reading, **paths: Path | str | LabelMap | None) -> dict[str, InputFile]:
     """The hashes of files, by what they are for; a label map in memory counts as its file, if it says one."""
     sources = {name: path.source if isinstance(path, LabelMap) else path for name, path in paths.items()}
-    return {name: InputFile.of(path) for name, path in sources.items() if path is not None}
+    return {name: InputFile.of(path, **how) for name, path in sources.items() if path is not None}
 
 
 def _path(path: Path | str | LabelMap | None) -> Path | None:
@@ -143,6 +162,6 @@ def _path(path: Path | str | LabelMap | None) -> Path | None:
     return None if path is None else Path(path)
 
 
-def _labels(labels: Path | str | LabelMap | None) -> LabelMap:
+def _labels(labels: Path | str | LabelMap | None, files: Mapping[str, InputFile], name: str = "mask") -> LabelMap:
     assert labels is not None, "there is always a label map"
-    return labels if isinstance(labels, LabelMap) else read_label_map(labels)
+    return labels if isinstance(labels, LabelMap) else read_label_map(labels, **files[name].reading)

@@ -215,7 +215,9 @@ def make_edit_recipe(
     """
     plan = read_plan(find_bundle(model))
     chosen = Settings(**settings)
-    return recipe_of(prepare_edit(plan, read_edit_inputs(image, mask, edited, informed), chosen), model)
+    return recipe_of(
+        prepare_edit(plan, read_edit_inputs(image, mask, edited, informed, **chosen.reading), chosen), model
+    )
 
 
 def read_volume_files(
@@ -240,7 +242,7 @@ def read_volume_files(
     elif is_pool(informed):
         target = (mask.source or "") if isinstance(mask, LabelMap) else mask
         source = choose_donor(informed, target, body, rng, allow_own=allow_own)
-    prepared = prepare(plan, read_inputs(mask, source, body), settings, rng)
+    prepared = prepare(plan, read_inputs(mask, source, body, **settings.reading), settings, rng)
     if prepared.drawn and not draws:
         raise InputError(f"The model {plan.name} has no position model to make a slice; give a scan with --informed.")
     return prepared

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any, Unpack
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import sha256
+from napari_gem3d.io.checks import Reading
 from napari_gem3d.sampling.settings import Strict
 from napari_gem3d.volume import Volume
 
@@ -20,15 +22,31 @@ class InputFile(Strict):
     """A file or DICOM folder as the user named it, and the SHA-256 of its content.
 
     For an array that came from no file the path is empty and the hash is that of voxels and affine.
+
+    Attributes
+    ----------
+    assume_orientation, channel
+        How it was read, as in `Settings`; left out of JSON where nothing was said.
     """
 
     path: str = Field(pattern=_NO_NUL)
     sha256: str
+    assume_orientation: str | None = None
+    channel: int | None = Field(None, ge=0)
+
+    @property
+    def reading(self) -> Reading:
+        """How it is read, as `read_volume` takes it."""
+        return {"assume_orientation": self.assume_orientation, "channel": self.channel}
+
+    @model_serializer(mode="wrap")
+    def _as_said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value is not None}
 
     @classmethod
-    def of(cls, path: Path | str) -> InputFile:
+    def of(cls, path: Path | str, **how: Unpack[Reading]) -> InputFile:
         """Hash a file; InputError if it cannot be read."""
-        return cls(path=str(path), sha256=sha256(path))
+        return cls(path=str(path), sha256=sha256(path), **how)
 
     @classmethod
     def of_array(cls, volume: Volume) -> InputFile:

@@ -6,12 +6,16 @@ Light on purpose: ``--help`` reads it, and must not wait for PyTorch.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from napari_gem3d.errors import InputError
+from napari_gem3d.grid import is_orientation
 from napari_gem3d.labels import AnatomySource
+
+if TYPE_CHECKING:
+    from napari_gem3d.io.checks import Reading
 
 SolverName = Literal["dpmsolver++", "unipc", "ddim"]
 KnownLevel = Literal["reached", "published"]
@@ -28,7 +32,7 @@ MARGIN_MM, LARGEST_MARGIN_MM = 5.0, 50.0
 class Strict(BaseModel):
     """Data that does not change, without unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Drawing(Strict):
@@ -155,6 +159,21 @@ class Settings(Strict):
         usual="what it says, or fitted to the body",
         gt=0,
     )
+    assume_orientation: str | None = _setting(
+        None,
+        "which way x, y and z run in files that do not say it; those that do are taken at their word",
+        "three letters such as RAS, LAS or LPS",
+        metavar="AXES",
+        usual="such files are refused",
+    )
+    channel: int | None = _setting(
+        None,
+        "which volume of files that hold several (4D), counted from 0",
+        "a whole number from 0 on",
+        metavar="N",
+        usual="such files are refused",
+        ge=0,
+    )
     margin_mm: float = _setting(
         MARGIN_MM,
         "of an edit: how far from changed labels voxels may change, mm",
@@ -171,11 +190,24 @@ class Settings(Strict):
         except ValidationError as error:
             raise InputError(_sentence(str(error.errors()[0]["loc"][0]), values)) from None
 
+    @field_validator("assume_orientation")
+    @classmethod
+    def _is_orientation(cls, letters: str | None) -> str | None:
+        if letters is not None and not is_orientation(letters):
+            raise ValueError("no orientation")
+        return None if letters is None else letters.upper()
+
+    @property
+    def reading(self) -> Reading:
+        """How files are read that do not say all, as `read_volume` takes it."""
+        return {"assume_orientation": self.assume_orientation, "channel": self.channel}
+
     def changed(self, **values: Any) -> Settings:
         """The same settings with other values for some, checked."""
         return Settings(**{**self.model_dump(), **values})
 
 
+READING = ("assume_orientation", "channel")
 DRAWING_NAMES = ("steps", "solver", "eta", "seed", "anatomy", "device", "precision")
 
 
@@ -206,6 +238,7 @@ def _sentence(name: str, values: dict[str, Any]) -> str:
     """What is wrong with a value, and what is possible."""
     if name not in Settings.model_fields:
         return f"There is no setting '{name}'; choose from {', '.join(Settings.model_fields)}."
-    what = "number of steps" if name == "steps" else name.removesuffix("_mm").replace("_", " ")
+    names = {"steps": "number of steps", "pixel_mm": "pixel size", "assume_orientation": "orientation"}
+    what = names.get(name, name.removesuffix("_mm").replace("_", " "))
     unit = " mm" if name.endswith("_mm") else ""
     return f"The {what} {values[name]}{unit} is not possible; choose {words_of(name)['choices']}."

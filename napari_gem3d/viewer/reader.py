@@ -12,7 +12,7 @@ from napari.types import LayerDataTuple
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import read_label_map, read_volume
-from napari_gem3d.io.dicom import is_dicom, series_files
+from napari_gem3d.io.dicom_files import is_dicom, series_files
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.viewer.layers import image_layer, labels_layer
 from napari_gem3d.volume import Volume

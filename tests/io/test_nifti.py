@@ -82,12 +82,23 @@ def test_header_scaling_is_applied(tmp_path, voxels, slope, intercept, dtype):
     np.testing.assert_allclose(volume.voxels, voxels.astype(np.int64) * slope + intercept if slope else voxels)
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("meter", 1000), ("mm", 1), ("micron", 0.001), ("unknown", 1)])
-def test_world_is_in_mm_whatever_the_unit(tmp_path, voxels, unit, factor):
-    image = nib.Nifti1Image(voxels.T, AFFINE)
-    image.header.set_xyzt_units(unit)
-    nib.save(image, tmp_path / "a.nii")
-    np.testing.assert_allclose(read_volume(tmp_path / "a.nii").spacing, np.array([3, 2, 1.5]) * factor)
+# 0 says nothing; 4, 7, 255 and 8 (seconds, with no unit of space) are no units of space.
+@pytest.mark.parametrize(("code", "factor"), [(1, 1000), (2, 1), (3, 0.001), *((c, 1) for c in (0, 4, 7, 8, 10, 255))])
+def test_world_is_in_mm_whatever_the_unit(tmp_path, voxels, code, factor):
+    path = save(tmp_path / "a.nii", voxels.T, AFFINE * np.array([1 / factor] * 3 + [1])[:, None], xyzt_units=code)
+    volume = read_volume(path)
+    np.testing.assert_allclose(volume.affine, AFFINE, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("code", "unit"), [(1, "metres"), (3, "micrometres")])
+def test_a_unit_that_makes_no_patient(tmp_path, voxels, code, unit):
+    text = message(save(tmp_path / "a.nii", voxels.T, xyzt_units=code))
+    assert unit in text and "correct the unit" in text
+
+
+@pytest.mark.parametrize("size", [0.005, 120, 0.4])
+def test_a_size_that_no_patient_has(tmp_path, voxels, size):
+    assert "no patient has" in message(save(tmp_path / "a.nii", voxels.T, np.diag([size, size, size, 1])))
 
 
 def test_qform_alone_places_the_voxels(tmp_path, voxels):
@@ -158,7 +169,20 @@ def test_2d(tmp_path, shape):
 
 
 def test_4d(tmp_path):
-    assert "4 dimensions" in message(save(tmp_path / "a.nii", np.arange(120, dtype=np.int16).reshape(2, 3, 4, 5)))
+    data = np.arange(120, dtype=np.int16).reshape(2, 3, 4, 5)
+    path = save(tmp_path / "a.nii", data)
+    text = message(path)
+    assert "holds 5 volumes (4D)" in text and "--channel 0 to 4" in text
+    for channel in (0, 4):
+        np.testing.assert_array_equal(read_volume(path, channel=channel).voxels, data[..., channel].T)
+    with pytest.raises(InputError, match="no channel 5; choose 0 to 4"):
+        read_volume(path, channel=5)
+    with pytest.raises(InputError, match="6 dimensions"):
+        read_volume(save(tmp_path / "b.nii", data[..., None, None].repeat(2, axis=5)), channel=0)
+
+
+def test_a_channel_is_asked_only_of_files_with_several(tmp_path, voxels):
+    np.testing.assert_array_equal(read_volume(save(tmp_path / "a.nii", voxels.T), channel=3).voxels, voxels)
 
 
 def test_colour(tmp_path):
@@ -170,7 +194,33 @@ def test_colour(tmp_path):
 def test_not_finite(tmp_path, voxels, bad):
     data = voxels.T.astype(np.float32)
     data[1, 2, 3] = bad
-    assert "1 NaN or infinite" in message(save(tmp_path / "a.nii.gz", data))
+    assert "1 NaN" in message(save(tmp_path / "a.nii.gz", data))
+
+
+def test_nan_outside_is_background(tmp_path, voxels):
+    data = voxels.T.astype(np.float32) + 7
+    outside = np.zeros(data.shape, bool)
+    outside[:2], outside[4, :3, -1] = True, True
+    data[outside] = np.nan
+    volume = read_volume(save(tmp_path / "a.nii.gz", data))
+    lowest = min(np.nanmin(data), 0)  # no scan has an intensity below, unless it was shifted
+    np.testing.assert_array_equal(volume.voxels.T, np.where(outside, lowest, data))
+    assert str(outside.sum()) in volume.meta["note"] and f"({lowest:.4g})" in volume.meta["note"]
+    assert "note" not in read_volume(save(tmp_path / "b.nii.gz", np.nan_to_num(data))).meta
+    assert "all are NaN" in message(save(tmp_path / "c.nii.gz", np.full_like(data, np.nan)))
+    data[-1, -1, -1] = np.inf
+    assert "infinite" in message(save(tmp_path / "d.nii.gz", data))
+
+
+@pytest.mark.parametrize("shift", [0.0009, -0.0009])
+def test_labels_that_scaling_has_moved_are_whole(tmp_path, shift):
+    data = np.zeros((4, 5, 6), np.float32)
+    data[1:3], data[0] = 2 + shift, np.nan
+    labels = read_label_map(save(tmp_path / "a.nii.gz", data))
+    assert labels.voxels.dtype == np.uint8 and labels.values() == (2,) and not labels.voxels.T[0].any()
+    data[1, 1, 1] = 2.002
+    with pytest.raises(InputError, match="fractions"):
+        read_label_map(save(tmp_path / "b.nii.gz", data))
 
 
 @pytest.mark.parametrize("value", [0, -1024])
@@ -191,7 +241,92 @@ def test_affine_that_is_not_finite(tmp_path, voxels):
     content = bytearray(path.read_bytes())
     content[280:284] = np.float32(np.nan).tobytes()
     path.write_bytes(bytes(content))
-    assert "valid position" in message(path)
+    assert "sform" in message(path)
+
+
+# Position
+
+
+def coded(path: Path, data_xyz: np.ndarray, sform: int, qform: int, srow: np.ndarray | None = None) -> Path:
+    """A file whose two positions are known or not; voxels of 1.5 × 2 × 3 mm."""
+    image = nib.Nifti1Image(data_xyz, None)
+    image.header.set_qform(AFFINE, code=qform)
+    image.header.set_sform(AFFINE if srow is None else srow, code=sform)
+    nib.save(image, path)
+    return path
+
+
+def test_a_file_without_position_is_refused_with_the_option(tmp_path, voxels):
+    text = message(coded(tmp_path / "a.nii", voxels.T, 0, 0))
+    assert "sform_code and qform_code are 0" in text and "--assume-orientation" in text
+    with pytest.raises(InputError, match="--assume-orientation"):
+        read_label_map(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("letters", ["RAS", "LPS", "las", "PIR", "SAL"])
+def test_a_position_may_be_assumed(tmp_path, voxels, letters):
+    for read in (read_volume, read_label_map):
+        volume = read(coded(tmp_path / "a.nii", voxels.T, 0, 0), assume_orientation=letters)
+        assert volume.orientation == letters.upper() and volume.spacing == pytest.approx((3, 2, 1.5))
+        middle = volume.grid.index_to_world([(np.array(volume.shape) - 1) / 2])
+        np.testing.assert_allclose(middle, 0, atol=1e-6)
+        np.testing.assert_array_equal(volume.voxels, voxels)
+
+
+def test_a_file_that_says_its_position_is_taken_at_its_word(tmp_path, voxels):
+    path = coded(tmp_path / "a.nii", voxels.T, 1, 0)
+    np.testing.assert_allclose(read_volume(path, assume_orientation="RAI").affine, AFFINE)
+
+
+@pytest.mark.parametrize("letters", ["", "RA", "RAR", "RLA", "XYZ", "RASS", 7])
+def test_an_orientation_that_cannot_be(tmp_path, voxels, letters):
+    with pytest.raises(InputError, match="name the directions"):
+        read_volume(coded(tmp_path / "a.nii", voxels.T, 0, 0), assume_orientation=letters)
+
+
+@pytest.mark.parametrize("srow", [np.zeros((4, 4)), np.diag([1.0, 1, 0, 1]), np.full((4, 4), np.nan)])
+def test_an_unusable_sform_leaves_the_qform(tmp_path, voxels, srow):
+    np.testing.assert_allclose(read_volume(coded(tmp_path / "a.nii", voxels.T, 1, 1, srow)).affine, AFFINE, atol=1e-5)
+    assert "singular" in message(coded(tmp_path / "b.nii", voxels.T, 1, 0, srow))
+    assert read_volume(tmp_path / "b.nii", assume_orientation="LAS").orientation == "LAS"
+
+
+def test_an_unusable_qform_leaves_the_sform(tmp_path, voxels):
+    path = coded(tmp_path / "a.nii", voxels.T, 1, 1)
+    content = bytearray(path.read_bytes())
+    content[256:268] = np.array([5, 5, 5], "<f4").tobytes()  # no quaternion
+    path.write_bytes(bytes(content))
+    np.testing.assert_allclose(read_volume(path).affine, AFFINE)
+
+
+# FreeSurfer
+
+
+@pytest.mark.parametrize("suffix", [".mgz", ".mgh"])
+def test_freesurfer(tmp_path, voxels, suffix):
+    path = tmp_path / f"a{suffix}"
+    nib.save(nib.MGHImage(voxels.T.astype(np.int32), AFFINE), path)
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.voxels, voxels)
+    np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-5)
+    assert volume.voxels.dtype.isnative
+    assert read_label_map(path).values()[-1] == voxels.max()
+    content = gzip.decompress(path.read_bytes()) if suffix == ".mgz" else path.read_bytes()
+    (tmp_path / "b.mgh").write_bytes(content[:28] + bytes(2) + content[30:])
+    assert "goodRASFlag" in message(tmp_path / "b.mgh")
+    # FreeSurfer takes voxels of 1 mm then, whatever is written
+    assert read_volume(tmp_path / "b.mgh", assume_orientation="LIA").spacing == (1, 1, 1)
+    (tmp_path / "c.mgh").write_bytes(content[:400])
+    assert "truncated" in message(tmp_path / "c.mgh")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(bytes(128) + b"DICM" + bytes(99), "DICOM"), (b"NRRD0004\n" * 9, "NRRD"), (bytes(257) + b"ustar" * 99, "archive")],
+)
+def test_what_else_is_found_in_gzip(tmp_path, content, said):
+    (tmp_path / "a.dcm.gz").write_bytes(gzip.compress(content))
+    assert f"compressed {said}" in message(tmp_path / "a.dcm.gz")
 
 
 def test_a_folder_without_images(tmp_path):
@@ -212,7 +347,7 @@ def test_label_map_may_be_empty_and_floats_may_hold_whole_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(0.5, "fractions"), (-1.0, "-1"), (np.nan, "NaN"), (7.0, "holds the value 7")]
+    ("value", "said"), [(0.5, "fractions"), (-1.0, "-1"), (np.inf, "infinite"), (1e12, "1e\\+12"), (7.0, "the value 7")]
 )
 def test_not_a_label_map(tmp_path, value, said):
     data = np.zeros((4, 5, 6), np.float32)

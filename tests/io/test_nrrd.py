@@ -61,8 +61,8 @@ def test_detached_header(tmp_path, voxels):
 
 @pytest.mark.parametrize(("unit", "factor"), [("mm", 1), ("m", 1000), ("um", 0.001)])
 def test_units(tmp_path, voxels, unit, factor):
-    volume = read_volume(save(tmp_path / "a.nrrd", voxels.T, **{"space units": [unit] * 3}))
-    assert volume.spacing == pytest.approx((6.5 * factor, 0.7 * factor, 0.8 * factor))
+    units = {"space units": [unit] * 3, "space directions": DIRECTIONS / factor}
+    assert read_volume(save(tmp_path / "a.nrrd", voxels.T, **units)).spacing == pytest.approx((6.5, 0.7, 0.8))
 
 
 def test_unknown_unit(tmp_path, voxels):
@@ -70,7 +70,13 @@ def test_unknown_unit(tmp_path, voxels):
 
 
 @pytest.mark.parametrize(
-    "header", [{"space": None, "space directions": None, "space origin": None}, {"space": "scanner-xyz"}]
+    "header",
+    [
+        {"space": None, "space directions": None, "space origin": None},
+        {"space": "scanner-xyz"},
+        {"space origin": None},
+        {"space directions": None, "spacings": [1, 1, 1]},
+    ],
 )
 def test_a_side_is_never_guessed(tmp_path, voxels, header):
     assert "does not say how it lies in the patient" in message(save(tmp_path / "a.nrrd", voxels.T, **header))
@@ -103,6 +109,18 @@ def test_2d_and_4d(tmp_path):
     plain = {"space": None, "space directions": None, "space origin": None}
     assert "2D" in message(save(tmp_path / "a.nrrd", np.zeros((4, 5), np.int16), **plain))
     assert "4 dimensions" in message(save(tmp_path / "b.nrrd", np.zeros((3, 4, 5, 6), np.int16), **plain))
+
+
+@pytest.mark.parametrize("axis", [0, 3])
+def test_one_volume_of_a_list(tmp_path, voxels, axis):
+    both = np.stack([voxels.T, voxels.T + 1000], axis=axis)
+    directions = np.insert(DIRECTIONS, axis, np.nan, axis=0)
+    path = save(tmp_path / "a.nrrd", both, **{"space directions": directions})
+    assert "holds 2 volumes (4D)" in message(path) and "--channel 0 to 1" in message(path)
+    for channel in (0, 1):
+        volume = read_volume(path, channel=channel)
+        np.testing.assert_array_equal(volume.voxels, voxels + 1000 * channel)
+        assert volume.spacing == pytest.approx((6.5, 0.7, 0.8))
 
 
 def test_label_map(tmp_path, voxels):

@@ -18,7 +18,7 @@ from napari_gem3d.sampling.settings import Drawing, Settings, settings_table, wo
         ({"solver": "euler"}, r"The solver euler is not possible; choose dpmsolver\+\+, unipc or ddim"),
         ({"mass_effect_mm": 31}, r"The mass effect 31 mm is not possible; choose 0 \(none\) to 30"),
         ({"margin_mm": 0}, "The margin 0 mm is not possible; choose more than 0, up to 50"),
-        ({"pixel_mm": -2.0}, "The pixel -2.0 mm is not possible"),
+        ({"pixel_mm": -2.0}, "The pixel size -2.0 mm is not possible"),
         ({"anatomy": "guess"}, "The anatomy guess is not possible; choose scan, map or none"),
         ({"position": "middle"}, "The position middle is not possible"),
         ({"sede": 1}, "There is no setting 'sede'; choose from steps, solver"),
@@ -52,6 +52,7 @@ def test_an_option_that_is_given_arrives_and_one_that_is_not_is_left_to_the_sett
     default = Settings.model_fields[name].default
     assert getattr(Settings(**given(parser.parse_args([]), [name])), name) == default
     values = {
+        "assume_orientation": "LPS",
         "solver": "unipc",
         "anatomy": "none",
         "device": "cpu",

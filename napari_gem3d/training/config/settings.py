@@ -26,7 +26,16 @@ def _check_groups(channels: tuple[int, ...], groups: int) -> None:
 class DataSettings(Settings):
     """What is read from the dataset, how it is planned, and how it is varied."""
 
-    channel: int = Field(0, ge=0, description="Which channel of the nnU-Net dataset (CASE_0000 is 0).")
+    channel: int = Field(
+        0,
+        ge=0,
+        description="Which channel of the nnU-Net dataset (CASE_0000 is 0), or which volume of files that hold several "
+        "(4D); the latter has to be given where no dataset.json names the channels.",
+    )
+    assume_orientation: str | None = Field(
+        None,
+        description="Which way x, y and z run in files that do not say it, such as RAS; by default they are refused.",
+    )
     modality: Literal["auto", "MR", "CT"] = Field(
         "auto",
         description="By default CT if the dataset's channel is named so, else by the values of air in the scans.",

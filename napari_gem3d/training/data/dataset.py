@@ -7,11 +7,12 @@ import io
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from napari_gem3d.errors import InputError
+from napari_gem3d.io.checks import Reading
 from napari_gem3d.io.documents import read_json, read_text
 from napari_gem3d.training.config.settings import DataSettings
 
@@ -37,12 +38,15 @@ class CasePaths:
         Whose scan it is; scans of one patient stay on one side of the split.
     image, labels
         Files (or DICOM folders) as the dataset names them; they may be missing.
+    reading
+        How they are read where they do not say all, as `read_volume` takes it.
     """
 
     name: str
     patient: str
     image: Path
     labels: Path
+    reading: Reading = field(default_factory=Reading)
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Dataset:
         Values of the labels by name, without background and ignore; empty if the dataset names none.
     ignore
         The value of voxels nobody labelled (nnU-Net's ignore label), if there is one.
+    volume
+        Which volume of its images is taken, if they hold several (4D); None if that is not said.
     """
 
     path: Path
@@ -68,6 +74,7 @@ class Dataset:
     channel: str
     labels: Mapping[str, int]
     ignore: int | None
+    volume: int | None = None
 
     @property
     def patients(self) -> tuple[str, ...]:
@@ -114,8 +121,24 @@ def read_dataset(path: Path, settings: DataSettings, split: Literal["Tr", "Ts"] 
     twice = [value for value, count in Counter(labels.values()).items() if count > 1]
     if twice:
         raise InputError(f"Two labels of {path} have the value {twice[0]}; give every value one name.")
-    ordered = tuple(sorted(cases, key=lambda case: case.name))
-    return Dataset(path, ordered, _channel_name(facts, settings.channel), labels, ignore)
+    # A first volume that nobody has named could be anything, such as the first time point of many.
+    named_channels = facts.get("channel_names", facts.get("modality"))
+    several_named = isinstance(named_channels, Mapping) and len(named_channels) > 1
+    volume = settings.channel if several_named or "channel" in settings.model_fields_set else None
+    whole = {case.name for case in cases if not _of_one_channel(case, settings.channel)}
+    said: Reading = {"assume_orientation": settings.assume_orientation} if settings.assume_orientation else {}
+    several: Reading = said if volume is None else {**said, "channel": volume}
+    ordered = (
+        replace(case, reading=several if case.name in whole else said)
+        for case in sorted(cases, key=lambda case: case.name)
+    )
+    name = _channel_name(facts, settings.channel)
+    return Dataset(path, tuple(ordered), name, labels, ignore, volume if whole else None)
+
+
+def _of_one_channel(case: CasePaths, channel: int) -> bool:
+    """Whether the name of a case's image has nnU-Net's number of the channel."""
+    return f"_{channel:04d}." in case.image.name
 
 
 def _facts(path: Path, optional: bool = False) -> dict[str, Any]:
@@ -164,6 +187,9 @@ def _nnunet_cases(folder: Path, facts: Mapping[str, Any], channel: int, split: s
     labels = {file.name.removesuffix(ending): file for file in (folder / f"labels{split}").glob(f"*{ending}")}
     if not images and facts.get("training") and split == "Tr":
         return _decathlon_cases(folder, facts["training"], ending)
+    if not images:  # the Decathlon's names, without a number of the channel
+        plain = {file.name.removesuffix(ending): file for file in (folder / f"images{split}").glob(f"*{ending}")}
+        images = {name: file for name, file in plain.items() if name in labels and not name.startswith(".")}
     names = {name for name in (*images, *labels) if not name.startswith(".")}  # ._x: litter of macOS
     if not images:
         raise InputError(_no_images(folder, ending, channel, split))

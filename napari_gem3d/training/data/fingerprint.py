@@ -112,7 +112,9 @@ def plan_inspections(
     """
     jobs, known = [], {}
     for case in dataset.cases:
-        source = hashed([_VERSION, modality, _state(case.image), _state(case.labels)])
+        said = {name: value for name, value in case.reading.items() if value is not None}
+        states = [_state(case.image), _state(case.labels)]
+        source = hashed([_VERSION, modality, *states, *([said] if said else [])])
         facts = _recorded(cache, case.name)
         if facts is not None and facts.source == source and (facts.broken or cache.has(case.name, FOREGROUND)):
             known[case.name] = facts
@@ -144,8 +146,8 @@ def read_pair(case: CasePaths, modality: Modality) -> tuple[Volume, LabelMap]:
         raise InputError(f"It has a label map but no image {case.image}; add the image or remove the label map.")
     if not case.labels.exists():
         raise InputError(f"It has no label map {case.labels}; add it (all zero if nothing is labelled).")
-    scan = read_volume(case.image)
-    return replace(scan, modality=modality or scan.modality), read_label_map(case.labels)
+    scan = read_volume(case.image, **case.reading)
+    return replace(scan, modality=modality or scan.modality), read_label_map(case.labels, **case.reading)
 
 
 def kept_foreground(cache: Cache, case: str, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
@@ -178,7 +180,13 @@ def _state(path: Path) -> list[list[int]]:
 
 
 def _without_paths(message: str, case: CasePaths) -> str:
-    """The message with file names instead of paths: records are passed on, and folders may name patients."""
+    """The message with file names instead of paths: records are passed on, and folders may name patients.
+
+    Options of ``napari-gem3d`` become settings of a training.
+    """
+    words = {"--channel ": "--set data.channel=", "--assume-orientation ": "--set data.assume_orientation="}
+    for option, setting in words.items():
+        message = message.replace(option, setting)
     for path in (case.image, case.labels):
         message = message.replace(str(path), path.name)
     return message

@@ -17,10 +17,9 @@ from typing import Any, TypeVar
 import nibabel as nib
 import numpy as np
 import psutil
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 
 from napari_gem3d.errors import InputError
+from napari_gem3d.io.checks import quiet
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -65,8 +64,9 @@ def most_voxels(paths: Iterable[Path]) -> float:
     largest = max(sizes, key=lambda path: sizes[path])
     opened: Any = nib.load  # nibabel is only partly typed
     try:
-        return float(np.prod(opened(largest).shape))
-    except (OSError, ImageFileError, HeaderDataError):
+        with quiet:
+            return float(np.prod([float(n) for n in opened(largest).shape]))
+    except Exception:  # no NIfTI, or a damaged one, of which the inspection says more
         return sizes[largest] / 2 * _COMPRESSION
 
 

@@ -91,7 +91,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "fractions": (lambda f: _relabel(_labels(f), _half), "holds fractions, so it is no label map"),
     "negative labels": (lambda f: _relabel(_labels(f), lambda v: -v.astype(np.int16)), "holds the value -1"),
-    "not finite": (lambda f: _rewrite(_image(f), _with_nan), "has 1 NaN or infinite voxels; replace them"),
+    "not finite": (lambda f: _rewrite(_image(f), _with_nan), "has 1 NaN voxels inside the image; replace them"),
     "constant": (_flat, r"egg1_0000\.nii\.gz is constant"),
     "two dimensions": (lambda f: _rewrite(_image(f), lambda v: v[:1]), "is a 2D image"),
     "labels moved": (

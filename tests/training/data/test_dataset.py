@@ -4,11 +4,17 @@ import json
 import shutil
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
+from napari_gem3d import read_volume
 from napari_gem3d.errors import InputError
+from napari_gem3d.training.config.loading import load_config
 from napari_gem3d.training.config.settings import DataSettings
 from napari_gem3d.training.data.dataset import read_dataset
+from napari_gem3d.training.data.fingerprint import read_pair
+from napari_gem3d.training.data.prepare import prepare
 
 from .conftest import describe
 
@@ -45,6 +51,34 @@ def test_a_decathlon_dataset_has_no_channel_numbers(own: Path) -> None:
     found = read_dataset(own, DEFAULT)
     assert [case.name for case in found.cases] == ["egg0", "egg2"]
     assert all(case.image.is_file() and case.labels.is_file() for case in found.cases)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_decathlon_dataset_of_several_volumes_a_file(own: Path, tmp_path: Path, listed: bool) -> None:
+    """Files of two volumes: the channel that dataset.json names, the one that was asked for, or a sentence."""
+    for index in range(3):
+        path = own / "imagesTr" / f"egg{index}_0000.nii.gz"
+        image = nib.load(path)
+        voxels = np.asarray(image.dataobj)
+        several = nib.Nifti1Image(np.stack([voxels, voxels * 2], axis=3), image.affine)
+        nib.save(several, own / "imagesTr" / f"egg{index}.nii.gz")
+        path.unlink()
+    facts = json.loads((own / "dataset.json").read_bytes())
+    training = [{"image": f"./imagesTr/egg{i}.nii.gz", "label": f"./labelsTr/egg{i}.nii.gz"} for i in range(3)]
+    facts = {"labels": facts["labels"]} | ({"training": training} if listed else {})
+    names = {"modality": {"0": "FLAIR", "1": "T1w"}}
+    (own / "dataset.json").write_text(json.dumps({**facts, **names}))
+    for channel, name in ((0, "FLAIR"), (1, "T1w")):
+        found = read_dataset(own, DEFAULT if channel == 0 else DataSettings(channel=channel))
+        assert [case.name for case in found.cases] == ["egg0", "egg1", "egg2"]
+        assert (found.channel, found.volume) == (name, channel)
+        scan, _ = read_pair(found.cases[0], "MR")
+        np.testing.assert_array_equal(scan.voxels, read_volume(found.cases[0].image, channel=channel).voxels)
+    (own / "dataset.json").write_text(json.dumps(facts))
+    assert read_dataset(own, DEFAULT).volume is None
+    with pytest.raises(InputError, match=r"holds 2 volumes \(4D\).* --set data.channel=0 to 1"):
+        prepare(own, tmp_path / "run", load_config("tiny"), say=lambda _: None)
+    assert read_dataset(own, DataSettings(channel=0)).volume == 0
 
 
 def test_dataset_json_may_list_the_files_itself(own: Path) -> None:

@@ -130,7 +130,8 @@ def _sentence(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
         return f"There is no setting '{name}'; {_advice(name)}"
     if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
-        return f"'{name}' is a group of settings and cannot be {shown(error['input'])}; set its members, as --set {name}.…=…."
+        what = f"'{name}' is a group of settings and cannot be {shown(error['input'])}"
+        return f"{what}; set its members, as --set {name}.…=…."
     problem = error["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
     if error["type"] == "value_error":
         return f"The settings of '{name}' do not fit each other ({problem}); change one of them."

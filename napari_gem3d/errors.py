@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+# Characters of what a library says of a value, which may have the value in it.
+_MOST_WORDS = 200
+
+
 class InputError(ValueError):
     """Input that cannot be used.
 
@@ -26,8 +30,16 @@ def of_system(error: OSError) -> str:
     return f"{what} ({error.strerror or error}); check the path, its rights and the room on its disk."
 
 
+def shown(value: object, most: int = 80) -> str:
+    """A value that somebody else has written, short enough for a sentence."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def first_problem(error: ValidationError) -> str:
     """Name the field and the fault that a typed description (plan, recipe, settings) was first refused for."""
     first = error.errors()[0]
     where = ".".join(str(key) for key in first["loc"])
-    return f"{where}: {first['msg']}" if where else str(first["msg"])
+    problem = str(first["msg"])
+    problem = problem if len(problem) <= _MOST_WORDS else f"{problem[:_MOST_WORDS]}…"
+    return f"{where[:_MOST_WORDS]}: {problem}" if where else problem

@@ -181,6 +181,8 @@ class Plan(Part):
     @field_validator("labels", mode="before")
     @classmethod
     def _read_labels(cls, value: Any) -> Any:
+        if not isinstance(value, LabelTable | list):
+            raise ValueError("the label table must be a list")
         return value if isinstance(value, LabelTable) else LabelTable.from_json(value)
 
     @field_serializer("labels")

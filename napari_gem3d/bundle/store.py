@@ -22,7 +22,7 @@ from napari_gem3d.bundle.conditioning import condition_channels
 from napari_gem3d.bundle.parts import MOST_BYTES, WEIGHTS, make_network, read_config, read_tensors
 from napari_gem3d.bundle.places import known_models
 from napari_gem3d.bundle.plan import Plan
-from napari_gem3d.errors import InputError, OutputError, first_problem
+from napari_gem3d.errors import InputError, OutputError, first_problem, shown
 from napari_gem3d.io import sha256
 from napari_gem3d.io.documents import read_json, read_text
 from napari_gem3d.io.files import check_writable
@@ -98,7 +98,7 @@ def read_plan(folder: Path) -> Plan:
     path = folder / "model.json"
     raw = read_json(path, MOST_BYTES)
     if isinstance(raw, dict) and raw.get("format_version", 1) != 1:
-        version = raw["format_version"]
+        version = shown(raw["format_version"])
         raise InputError(f"The bundle {folder} has format version {version}, not 1; update napari-gem3d to use it.")
     try:
         return Plan.model_validate(raw)

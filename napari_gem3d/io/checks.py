@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from napari_gem3d.errors import InputError
 from napari_gem3d.grid import Grid, is_orientation
 
+# Beyond this sums overflow the numbers that networks take.
+_LARGEST = 1e30
 # Libraries that print what they think of a file.
 _CHATTY = ("nibabel.global", "pydicom", "PIL")
 # What scans of patients, of mice too, have in mm: sizes of voxels, and the longest side of the field of view.
@@ -193,7 +195,10 @@ def check_intensities(voxels: NDArray[Any], path: Path) -> None:
     """Raise InputError if a voxel is NaN or infinite, or all voxels are the same."""
     check_finite(voxels, path)
     low = voxels.min()
-    if low == voxels.max():
+    high = voxels.max()
+    if voxels.dtype.kind == "f" and max(abs(low), abs(high)) > _LARGEST:
+        raise InputError(f"{path} holds values from {low:g} to {high:g}, which no scan has; convert it again.")
+    if low == high:
         raise InputError(f"{path} is constant (every voxel is {low:g}); give a scan with something in it.")
 
 

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, cast
 
 import nibabel as nib
 import numpy as np
+from nibabel.freesurfer.mghformat import MGHError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -218,7 +219,7 @@ def _parsed(content: bytes, path: Path) -> Any:
         image = _class_of(content).from_bytes(content)
         image.extra[_PLACED] = any(content[_MGH_PLACED])  # nibabel puts an own position where there is none
         return image
-    except (HeaderDataError, nib.filebasedimages.ImageFileError, ValueError, KeyError) as error:
+    except (HeaderDataError, nib.filebasedimages.ImageFileError, MGHError, ValueError, KeyError) as error:
         raise _damaged(path) from error
 
 

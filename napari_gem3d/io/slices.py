@@ -20,6 +20,7 @@ from napari_gem3d.io.nifti import SUFFIXES, is_flat_nifti, read_flat_nifti
 from napari_gem3d.volume import Volume
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_FAX = ("group", "tiff_ccitt")
 # Channels of a picture that differ by less than this are the same grey, however it was compressed.
 _SAME_GREY = 12
 
@@ -114,6 +115,8 @@ def resized(volume: Volume, pixel_mm: float) -> Volume:
 def _picture(path: Path) -> NDArray[np.generic]:
     try:
         with open_regular(path) as file, Image.open(file) as opened:
+            if str(opened.info.get("compression", "")).startswith(_FAX):  # of which libtiff prints what it thinks
+                raise InputError(f"{path} is compressed as a fax, black and white; save it again as PNG.")
             opened.load()
             image = ImageOps.exif_transpose(opened)  # upright, as viewers show it
             pixels = np.asarray(image.convert("RGB") if image.mode in ("P", "RGBA", "CMYK", "YCbCr") else image)

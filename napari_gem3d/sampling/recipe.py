@@ -14,7 +14,7 @@ from napari_gem3d import __version__
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.store import find_bundle, hash_bundle, read_plan
 from napari_gem3d.device import choose_device
-from napari_gem3d.errors import InputError, first_problem
+from napari_gem3d.errors import InputError, first_problem, shown
 from napari_gem3d.io import replacing
 from napari_gem3d.io.documents import MOST_BYTES, parse_json
 from napari_gem3d.io.files import file_bytes
@@ -336,7 +336,7 @@ def read_recipe(path: Path | str) -> Recipe:
         raise InputError(f"{path} is no recipe of napari-gem3d; give the .json that lies beside a generated volume.")
     if raw.get("format_version") != FORMAT_VERSION:
         raise InputError(
-            f"The recipe {path} has format version {raw.get('format_version')}, not {FORMAT_VERSION}; "
+            f"The recipe {path} has format version {shown(raw.get('format_version'))}, not {FORMAT_VERSION}; "
             "update napari-gem3d to use it."
         )
     try:

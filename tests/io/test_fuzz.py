@@ -149,9 +149,9 @@ def dicom_seg(folder: Path, rng: np.random.Generator) -> Path:
 
 def damaged_attributes(data: pydicom.Dataset, rng: np.random.Generator, really: bool) -> None:
     """Replace the values of some attributes, in sequences too, by text or bytes that they cannot have."""
-    found = [(inner, element.tag) for inner in [data, *nested(data)] for element in inner if element.VR != "SQ"]
+    found = [(inner, part.tag, part.VR) for inner in [data, *nested(data)] for part in inner if part.VR != "SQ"]
     for index in rng.integers(len(found), size=int(rng.integers(1, 4)) if really else 0):
-        inner, tag = found[int(index)]
+        inner, tag, kind_of_value = found[int(index)]
         if tag not in inner:
             continue
         kind = rng.random()
@@ -163,7 +163,7 @@ def damaged_attributes(data: pydicom.Dataset, rng: np.random.Generator, really: 
             implicit, little = data.original_encoding if data.original_encoding[0] is not None else (False, True)
             content += b" " * (len(content) % 2)
             inner[tag] = pydicom.dataelem.RawDataElement(
-                pydicom.tag.Tag(tag), inner[tag].VR, len(content), content, 0, bool(implicit), bool(little)
+                pydicom.tag.Tag(tag), kind_of_value, len(content), content, 0, bool(implicit), bool(little)
             )
 
 

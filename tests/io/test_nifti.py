@@ -228,6 +228,13 @@ def test_constant(tmp_path, value):
     assert f"every voxel is {value}" in message(save(tmp_path / "a.nii.gz", np.full((4, 5, 6), value, np.int16)))
 
 
+@pytest.mark.parametrize("value", [1e35, -1e300])
+def test_values_beyond_what_is_computed_with(tmp_path, voxels, value):
+    data = voxels.T.astype(np.float64)
+    data[1, 2, 3] = value
+    assert "which no scan has" in message(save(tmp_path / "a.nii.gz", data))
+
+
 def test_singular_affine(tmp_path, voxels):
     path = save(tmp_path / "a.nii", voxels.T)
     content = bytearray(path.read_bytes())

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from napari_gem3d.errors import InputError
+from napari_gem3d.errors import InputError, shown
 from napari_gem3d.io import replacing
 from napari_gem3d.io.documents import parse_yaml, read_yaml
 from napari_gem3d.training.config.presets import DEFAULT_PRESET, PRESETS
@@ -130,13 +130,12 @@ def _sentence(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
         return f"There is no setting '{name}'; {_advice(name)}"
     if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
-        return (
-            f"'{name}' is a group of settings and cannot be {error['input']!r}; set its members, as --set {name}.…=…."
-        )
+        what = f"'{name}' is a group of settings and cannot be {shown(error['input'])}"
+        return f"{what}; set its members, as --set {name}.…=…."
     problem = error["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
     if error["type"] == "value_error":
         return f"The settings of '{name}' do not fit each other ({problem}); change one of them."
-    return f"The setting '{name}' cannot be {error['input']!r}: {problem[:1].lower()}{problem[1:]}."
+    return f"The setting '{name}' cannot be {shown(error['input'])}: {problem[:1].lower()}{problem[1:]}."
 
 
 def _advice(name: str) -> str:

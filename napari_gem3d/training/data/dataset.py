@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from napari_gem3d.errors import InputError
+from napari_gem3d.errors import InputError, shown
 from napari_gem3d.io.checks import Reading
 from napari_gem3d.io.documents import read_json, read_text
 from napari_gem3d.training.config.settings import DataSettings
@@ -173,8 +173,10 @@ def _named_values(labels: Any, path: Path) -> dict[str, int]:
         name, number = (str(value), key) if isinstance(value, str) and key.isdigit() else (str(key), value)
         try:
             values[name] = int(number)
-        except (TypeError, ValueError):
-            raise InputError(f"The label '{key}' of {path} has no number but {value!r}; correct it.") from None
+        except (TypeError, ValueError, OverflowError):
+            raise InputError(
+                f"The label '{key[:80]}' of {path} has no number but {shown(value)}; correct it."
+            ) from None
     return values
 
 

@@ -34,6 +34,10 @@ _LEAST_IN_BODY = 0.5
 _NOT_HU = (0, 500)
 
 
+# What a file of which nobody has thought can bring about in whatever computes with it.
+UNFORESEEN = (ArithmeticError, LookupError, MemoryError, TypeError, ValueError)
+
+
 class Record(BaseModel):
     """Base of what is written to ``fingerprint.json``."""
 
@@ -132,6 +136,9 @@ def inspect(job: Inspection) -> CaseFacts:
         facts, inside = _measure(job)
     except InputError as error:
         facts, inside = CaseFacts(source=job.source, broken=_without_paths(str(error), job.case)), None
+    except UNFORESEEN as error:  # one case must not end the run of a thousand
+        why = f"It cannot be measured ({type(error).__name__}: {error}); look at its files, or leave it out."
+        facts, inside = CaseFacts(source=job.source, broken=_without_paths(why, job.case)), None
     if inside is not None:
         job.cache.write(job.case.name, FOREGROUND, np.packbits(inside))
     folder = job.cache.folder / "cache" / job.case.name

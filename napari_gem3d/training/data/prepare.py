@@ -24,6 +24,7 @@ from napari_gem3d.training.data.augmentation import mirrors, vary
 from napari_gem3d.training.data.cache import Cache, hashed, plan_key, read_json, write_json
 from napari_gem3d.training.data.dataset import CasePaths, Dataset, read_dataset
 from napari_gem3d.training.data.fingerprint import (
+    UNFORESEEN,
     CaseFacts,
     inspect,
     kept_foreground,
@@ -153,6 +154,8 @@ def prepare_case(job: Preparation) -> str:
         raise
     except InputError as error:
         return str(error)
+    except UNFORESEEN as error:  # one case must not end the run of a thousand
+        return f"It cannot be prepared ({type(error).__name__}: {error}); look at its files, or leave it out."
     return ""
 
 

@@ -1,8 +1,10 @@
 """Cases that cannot be used: what people are told, that nothing half-written remains, and that the others can train."""
 
+import importlib
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -225,3 +227,24 @@ def test_a_healthy_case_is_not_broken(own: Path, config: TrainingConfig, tmp_pat
     _relabel(_labels(own), np.zeros_like)
     cache = prepare(own, tmp_path / "run", config, say=lambda _: None)
     assert set(np.unique(cache.array("egg1", "labels"))) == {0, 2}
+
+
+@pytest.mark.parametrize("where", ["fingerprint.foreground", "prepare.prepare_scan"])
+def test_what_nobody_has_thought_of_does_not_end_the_run(
+    own: Path, config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    module, name = where.split(".")
+    home = importlib.import_module(f"napari_gem3d.training.data.{module}")
+    real = getattr(home, name)
+
+    def stumbling(*given: Any, **more: Any) -> Any:
+        scan = next(one for one in given if isinstance(one, Volume))
+        if "egg1" in str(scan.source):
+            raise IndexError("list index out of range")
+        return real(*given, **more)
+
+    monkeypatch.setattr(home, name, stumbling)
+    with pytest.raises(
+        InputError, match=r"1 of the cases cannot be(.|\n)*egg1: It cannot be .* \(IndexError: list index"
+    ):
+        prepare(own, tmp_path / "run", config, say=lambda _: None)

@@ -1,6 +1,6 @@
 """Which value of a label map stands for which label of a model: by names, by conventions, checked by facts."""
 
-from napari_gem3d.numbering.conventions import CONVENTIONS
+from napari_gem3d.numbering.conventions import ABOUT, CONVENTIONS
 from napari_gem3d.numbering.mapping import (
     MODEL,
     Numbering,
@@ -12,6 +12,7 @@ from napari_gem3d.numbering.mapping import (
 )
 
 __all__ = [
+    "ABOUT",
     "CONVENTIONS",
     "MODEL",
     "Numbering",

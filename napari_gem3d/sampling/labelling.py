@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_gem3d.brain.skull import look_at_head
 from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.errors import InputError
 from napari_gem3d.grid import Grid
@@ -138,6 +139,23 @@ def facts(plan: Plan, labels: LabelMap, body: Volume | None, inside: Mask | None
                 f"which differs from it (Dice {alike:.2f})."
             )
     return tuple(said)
+
+
+def skull(plan: Plan, body: Volume | None) -> tuple[str, ...]:
+    """A sentence if a model of brains is given the scan of a head with its skull, all of which it takes for brain."""
+    label = plan.labels.body
+    if body is None or label is None or "brain" not in label.name.lower() or not plan.background_outside_body:
+        return ()
+    try:
+        head = look_at_head(body)
+    except InputError:  # no head at all
+        return ()
+    if head.kind != "head":
+        return ()
+    return (
+        f"{body.source or 'The scan'} is a head, {head.describe()}, and {plan.name} draws brains: all is taken for "
+        "brain. Extract the brain first (napari-gem3d body --method brain --stripped).",
+    )
 
 
 def _on(grid: Grid, body: Volume, inside: Mask) -> Mask:

@@ -29,7 +29,7 @@ from napari_gem3d.io.slices import resized
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.masks.mass_effect import MassEffect
 from napari_gem3d.sampling.inputs import Inputs
-from napari_gem3d.sampling.labelling import accepted, numbered, uncropped
+from napari_gem3d.sampling.labelling import accepted, numbered, skull, uncropped
 from napari_gem3d.sampling.references import InputFile
 from napari_gem3d.sampling.settings import Drawing, Settings
 from napari_gem3d.sampling.solver import check_solver
@@ -226,6 +226,8 @@ def _arranged(
         mask = uncropped(plan, mask, shown, shows_body) if grow else mask
     else:
         mask, relabel, notes = accepted(plan, inputs.mask, labels, shown, shows_body)
+        scans = (informed,) if informed is shown else (informed, shown)
+        notes = (*(note for scan in scans for note in skull(plan, scan)), *notes)
     case = _case(plan, mask, shown, shows_body, drawing)
     if informed is not None and informed.grid.canonical().shape[0] == 1:
         scan, inside = _flat(plan, case, informed, inputs.spacing_known, pixel_mm, position)

@@ -16,7 +16,7 @@ from napari_gem3d.foreground import foreground
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.sampling.edit_anatomy import edited_anatomy
 from napari_gem3d.sampling.inputs import EditInputs
-from napari_gem3d.sampling.labelling import facts, numbered
+from napari_gem3d.sampling.labelling import facts, numbered, skull
 from napari_gem3d.sampling.prepare import (
     Prepared,
     check_modality,
@@ -118,7 +118,7 @@ def _arranged(
     edited, also, more = numbered(plan, inputs.edited, _of_both(inputs, labels, relabel), scan, inside)
     inputs = replace(inputs, mask=mask, edited=edited)
     if not isinstance(labels, Mapping):
-        notes = (*dict.fromkeys((*notes, *more)), *facts(plan, mask, scan, inside))
+        notes = (*dict.fromkeys((*notes, *more)), *skull(plan, scan), *facts(plan, mask, scan, inside))
     was, new = _aligned_maps(plan, scan, inside, inputs)
     edit = edited_anatomy(plan, scan, inside, was, new, drawing.anatomy, drawing.mass_effect_mm)
     intensities = fit_intensities(plan, scan, inside)

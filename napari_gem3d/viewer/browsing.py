@@ -7,12 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from napari.layers import Labels, Layer
+from napari.layers import Layer
 from napari.types import LayerDataTuple
 from psygnal import Signal
 
 from napari_gem3d.viewer.context import Context
-from napari_gem3d.viewer.layers import apply_table, origin_of
 from napari_gem3d.viewer.patients import Patient, find_patients
 from napari_gem3d.viewer.reader import read_layers
 from napari_gem3d.viewer.samples import SAMPLES, sample_layers
@@ -59,8 +58,8 @@ class Patients:
         self._context.files.submit(read, self._show_read, self._state.say_error)
 
     def _show_read(self, tuples: list[LayerDataTuple]) -> None:
-        self.show(tuples)
         self._state.say("")
+        self.show(tuples)
 
     def show(self, tuples: Iterable[LayerDataTuple]) -> None:
         """Add layers to the viewer; the first scan among them becomes the patient that is worked on."""
@@ -74,8 +73,6 @@ class Patients:
         state, before = self._state, self._state.patients
         patients = tuple(find_patients(self._viewer.layers, before))
         inserted = getattr(event, "value", None) if getattr(event, "type", "") == "inserted" else None
-        if state.table is not None and isinstance(inserted, Labels) and origin_of(inserted) is not None:
-            apply_table(inserted, state.table)
         if patients == before:
             state.events.patients.emit(patients)  # names and masks may have changed all the same
         state.patients = patients

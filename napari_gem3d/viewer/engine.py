@@ -16,6 +16,7 @@ from napari_gem3d.anatomy import Completed
 from napari_gem3d.io import write_volume
 from napari_gem3d.io.nifti import SUFFIXES
 from napari_gem3d.labels import LabelMap
+from napari_gem3d.numbering import MODEL
 from napari_gem3d.sampling.settings import MARGIN_MM, Settings
 from napari_gem3d.viewer.core import DrawnSlice, Estimate, Job, LoadedModel, Request, Slices
 from napari_gem3d.viewer.layers import restored_labels
@@ -199,6 +200,6 @@ def _devices() -> tuple[str, ...]:
 
 
 def _settings(request: Request) -> Settings:
-    """The settings that requests of both kinds have."""
+    """The settings that requests of both kinds have; the panel's label maps have the model's numbers by then."""
     names = ("steps", "seed", "anatomy", "mass_effect_mm", "device", "precision")
-    return Settings(**{name: getattr(request, name) for name in names})
+    return Settings(labels=MODEL, **{name: getattr(request, name) for name in names})

@@ -8,9 +8,10 @@ from functools import partial
 from napari.types import LayerDataTuple
 from psygnal import Signal
 
+from napari_gem3d.errors import InputError
 from napari_gem3d.labels import LabelMap, LabelTable
 from napari_gem3d.viewer.context import Context
-from napari_gem3d.viewer.layers import label_map_of, labels_layer
+from napari_gem3d.viewer.layers import label_map_of, labels_layer, require_numbered
 from napari_gem3d.viewer.patients import Misfit, find_misfits, id_of
 
 
@@ -49,6 +50,11 @@ class Fitting:
 
     def resample(self, misfit: Misfit) -> None:
         """Bring a map to its patient's grid, nearest voxel by the position in the patient; the map itself stays."""
+        try:
+            require_numbered(misfit.layer, self._state.table)
+        except InputError as error:
+            self._state.say_error(error)
+            return
         labels = label_map_of(misfit.layer, self._state.table)
         self._state.say(f"Resampling {misfit.layer.name} …")
         work = partial(_resampled, labels, misfit)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_gem3d.errors import InputError
 from napari_gem3d.viewer.context import Context
 from napari_gem3d.viewer.core import Mode, Request
-from napari_gem3d.viewer.layers import Origin, required_origin
+from napari_gem3d.viewer.layers import Origin, require_numbered, required_origin
 from napari_gem3d.viewer.masks import mask_before
 from napari_gem3d.viewer.patients import Patient, path_of
 from napari_gem3d.viewer.run import Run
@@ -105,6 +105,7 @@ class Generation:
             raise InputError("There is no patient; open a scan or a sample first.")
         if state.mask is None:
             raise InputError("There is no mask; paint one or open a label map first.")
+        require_numbered(state.mask, state.table)
         informed = self._informed(state.donor or state.patient)
         if mode == "edit" and not state.own_neighbours and informed["informed"] is None:
             raise InputError("An edit cannot be informed by a drawn slice; take the slice from a scan in step 3.")

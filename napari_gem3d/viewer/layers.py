@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from napari.types import LayerDataTuple
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
+from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import is_ct
 from napari_gem3d.grid import Grid
 from napari_gem3d.labels import LabelMap, LabelTable
@@ -24,6 +26,8 @@ METADATA = "gem3d"
 SYNTHETIC = "synthetic"
 # Layers that are tools of this plugin (handles, previews) and not the user's have this in their metadata.
 TOOL = "napari-gem3d-tool"
+# The label table whose values a label map has, once that is known.
+NUMBERED = "gem3d_numbered"
 # Directions in which the axes of a canonical layer increase; napari shows them beside its sliders.
 AXIS_LABELS = ("I→S", "P→A", "L→R")
 UNITS = ("mm", "mm", "mm")
@@ -56,6 +60,10 @@ class Origin:
         The value of that label, 0 if there is none.
     tissues
         Label maps: values of the table's tissue labels, which are no lesions either.
+    names
+        Label maps: what their file calls its values.
+    renumbered
+        Label maps: whether `path` is a file of the session that holds the map with the model's numbers.
     before
         Label maps into which the scan's anatomy was written: the file of the scan's map as it is, with that anatomy.
     """
@@ -68,6 +76,8 @@ class Origin:
     body: NDArray[np.uint8] | None = None
     body_value: int = 0
     tissues: tuple[int, ...] = ()
+    names: Mapping[int, str] = field(default_factory=dict)
+    renumbered: bool = False
     before: Path | None = None
 
 
@@ -83,6 +93,14 @@ def required_origin(layer: Layer) -> Origin:
     if origin is None:
         raise ValueError(f"layer {layer.name} did not come through this plugin")
     return origin
+
+
+def require_numbered(layer: Labels, table: LabelTable | None) -> None:
+    """Raise InputError if it is not known that the values of a label map are those of the table."""
+    if table is not None and layer.metadata.get(NUMBERED) != table:
+        raise InputError(
+            f"It is not known what the values of {layer.name} stand for; say in step 1 how it is numbered."
+        )
 
 
 def path_of_layer(layer: Layer) -> Path | None:
@@ -151,9 +169,10 @@ def labels_layer(labels: LabelMap, name: str) -> LayerDataTuple:
     table = labels.table or LabelTable.from_values(labels.values())
     canonical = resample(labels, labels.grid.canonical(), order=0)
     voxels = canonical.voxels.astype(np.min_scalar_type(int(canonical.voxels.max())), copy=True)
+    origin = Origin(labels.grid, labels.modality, labels.source, names=labels.meta.get("segments", {}))
     attributes = {
         "name": name,
-        "metadata": {METADATA: _with_body(Origin(labels.grid, labels.modality, labels.source), voxels, table)},
+        "metadata": {METADATA: _with_body(origin, voxels, table)},
         "opacity": 0.6,
         **_style(table),
         **placement(labels.grid),

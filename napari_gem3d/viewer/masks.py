@@ -91,6 +91,8 @@ def mask_before(patient: Patient, table: LabelTable | None, session: Path) -> Pa
         return origin.before
     for mask in (patient.mask, *patient.masks):
         origin = origin_of(mask) if mask is not None else None
-        if origin is not None and origin.path is not None and session not in origin.path.parents:
+        if origin is None or origin.path is None:
+            continue
+        if origin.renumbered or session not in origin.path.parents:
             return origin.path
     return None

@@ -58,7 +58,9 @@ class GemPanel(QWidget):
         self.help = HelpButton(targets)
         self.view_bar.layout().addWidget(self.help)
         self.hint = HintLine(context.state, parts.patients, parts.preferences)
-        self.patients = PatientsStep(context, parts.patients, parts.adoption, parts.fitting, parts.body)
+        self.patients = PatientsStep(
+            context, parts.patients, parts.adoption, parts.fitting, parts.numbering, parts.body
+        )
         self.mask = MaskStep(context, parts.masks, parts.lesions, parts.body, parts.anatomy)
         self.informed = InformedStep(context, parts.informed)
         self.generate = GenerateStep(context, parts.generation, parts.results, parts.models, log)

@@ -19,6 +19,7 @@ from napari_gem3d.viewer.informed.drawing import Drawing
 from napari_gem3d.viewer.lesions.controller import Lesions
 from napari_gem3d.viewer.masks import Masks
 from napari_gem3d.viewer.models.manager import Models
+from napari_gem3d.viewer.numbering import Numbering
 from napari_gem3d.viewer.planes.controller import Planes
 from napari_gem3d.viewer.preferences import Preferences
 from napari_gem3d.viewer.runs.autosave import Autosave
@@ -48,8 +49,9 @@ class Workbench:
         What every part may use; `viewer`, `state` and `planes` are those of the context.
     patients, masks, models
         Open scans, paint masks, load models.
-    adoption, fitting
-        Make patients of layers that others have added, and know the label maps that fit no scan.
+    adoption, fitting, numbering
+        Make patients of layers that others have added, know the label maps that fit no scan, and those whose values
+        are not the model's.
     body, anatomy
         Know every patient's body, and write its anatomy into the mask.
     informed, drawing
@@ -74,6 +76,7 @@ class Workbench:
         context = self.context
         # Ends, and shows again what it has hidden, before another patient is shown.
         comparison = Comparison(context)
+        self.numbering = Numbering(context)  # before patients, who look where the lesion is
         self.patients = Patients(context)
         self.masks = Masks(context)
         self.body = Bodies(context, self.patients.show)
@@ -95,12 +98,22 @@ class Workbench:
         self._parts: tuple[Part, ...] = (
             self.autosave,  # first of all: whatever fails while a window is torn down, it was no crash
             *(self.preferences, self.models, self.body, self.drawing, self.estimates, self.generation),
-            *(self.results, comparison, self.patients, self.adoption, self.masks, self.lesions, self.planes),
+            *(
+                self.results,
+                comparison,
+                self.patients,
+                self.adoption,
+                self.numbering,
+                self.masks,
+                self.lesions,
+                self.planes,
+            ),
             *(context.worker, context.files),
         )
         self.models.load()
         self.patients.find()
         self.adoption.look()
+        self.numbering.look()
 
     def close(self) -> None:
         """Cancel what is running, end the threads, let go of the viewer."""

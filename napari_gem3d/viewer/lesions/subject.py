@@ -12,7 +12,7 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import foreground
 from napari_gem3d.grid import FloatArray, Grid
 from napari_gem3d.labels import LabelMap, LabelTable
-from napari_gem3d.viewer.layers import origin_of, required_origin
+from napari_gem3d.viewer.layers import origin_of, require_numbered, required_origin
 from napari_gem3d.viewer.patients import Patient
 from napari_gem3d.volume import Volume
 
@@ -79,6 +79,7 @@ def donor_labels(donor: Patient, receiver: Layer, table: LabelTable) -> LabelMap
     theirs, mine = required_origin(donor.mask), required_origin(receiver)
     to_shown: FloatArray = shown_grid(receiver).affine @ np.linalg.inv(mine.grid.canonical().affine)
     labels = LabelMap(np.array(donor.mask.data), to_shown @ theirs.grid.canonical().affine, table=table)
+    require_numbered(donor.mask, table)
     labels.check_values(table)
     return labels
 

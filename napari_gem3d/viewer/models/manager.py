@@ -9,7 +9,6 @@ from typing import Any
 
 from napari_gem3d.viewer.context import Context
 from napari_gem3d.viewer.core import LoadedModel
-from napari_gem3d.viewer.layers import apply_table
 from napari_gem3d.viewer.preferences import Preferences
 from napari_gem3d.viewer.signals import Saying
 
@@ -79,9 +78,6 @@ class Models:
             panel.device = "auto"
         panel.loaded = model
         panel.steps = model.steps
-        for patient in panel.patients:
-            for mask in patient.masks:
-                apply_table(mask, model.table)
 
     def look(self, chosen: str = "") -> None:
         """Find the models again, and look at one: by default at that of step 4."""

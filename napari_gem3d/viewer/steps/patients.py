@@ -7,11 +7,13 @@ from pathlib import Path
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QListWidget, QMenu, QWidget
 from superqt.utils import signals_blocked
 
+from napari_gem3d.numbering import ABOUT, MODEL
 from napari_gem3d.viewer.adoption import ORIENTATIONS, Adoption
 from napari_gem3d.viewer.body.controller import Bodies
 from napari_gem3d.viewer.browsing import Patients
 from napari_gem3d.viewer.context import Context
 from napari_gem3d.viewer.fitting import Fitting
+from napari_gem3d.viewer.numbering import Numbering
 from napari_gem3d.viewer.patients import Patient
 from napari_gem3d.viewer.samples import SAMPLES
 from napari_gem3d.viewer.widgets import Choice, Three, button, column, holder, line, position, row, say, step
@@ -26,7 +28,13 @@ class PatientsStep(QWidget):
     """List of patients, what is known of the chosen one, its body, and ways to open more."""
 
     def __init__(
-        self, context: Context, patients: Patients, adoption: Adoption, fitting: Fitting, bodies: Bodies
+        self,
+        context: Context,
+        patients: Patients,
+        adoption: Adoption,
+        fitting: Fitting,
+        numbering: Numbering,
+        bodies: Bodies,
     ) -> None:
         super().__init__()
         self._state, self._patients, self._fitting, self._bodies = context.state, patients, fitting, bodies
@@ -39,6 +47,7 @@ class PatientsStep(QWidget):
         tooltip = "Bring the label map to the scan's grid by its position in the patient, as a new layer"
         self.resample = button("Resample it", tooltip, self._resample)
         self.ask = AskRow(adoption)
+        self.numbers = NumberRow(numbering)
         self.body = BodyRow(context, bodies)
         tooltip = "Open scans and label maps: NIfTI, NRRD, or one file of a DICOM series"
         self.open = button("Open…", tooltip, self._open_files)
@@ -48,7 +57,7 @@ class PatientsStep(QWidget):
         for key, title in SAMPLES.items():
             menu.addAction(title, lambda key=key: patients.open_sample(key))
         self.sample.setMenu(menu)
-        lines = (self.list, self.about, self.head, self.ask, self.misfit, self.resample, self.body)
+        lines = (self.list, self.about, self.head, self.ask, self.misfit, self.resample, self.numbers, self.body)
         step(1, "Patients", self, *lines, row(self.open, self.open_dicom, self.sample))
         self.list.currentRowChanged.connect(self._choose)
         events = context.state.events
@@ -129,6 +138,25 @@ class AskRow(QWidget):
         self.setVisible(bool(self._state.question))
         self.question.setText(self._state.question)
         self.spacing.setVisible(self._state.spacing_asked)
+
+
+class NumberRow(QWidget):
+    """How a label map is numbered, asked where neither its names nor its numbers tell for certain."""
+
+    def __init__(self, numbering: Numbering) -> None:
+        super().__init__()
+        self._state = state = numbering.state
+        self.question = line("Nothing is generated from a map before this is known", _WARNING)
+        self.choice = Choice(state, "choice", {}, "Whose numbers these are")
+        self.choice.offer([*((name, f"{name}: {about}") for name, about in ABOUT.items()), (MODEL, "the model's own")])
+        self.use = button("Use", "Bring the map's values to the model's", numbering.answer)
+        column(self, self.question, row(self.choice, self.use))
+        state.events.question.connect(self._show)
+        self._show()
+
+    def _show(self) -> None:
+        self.setVisible(bool(self._state.question))
+        self.question.setText(self._state.question)
 
 
 def _directions(code: str) -> str:

@@ -104,7 +104,7 @@ def test_numbers_that_change_while_the_preview_is_made(panel, lesions, idle, cen
     before, start = data(lesions), centroid(lesions.mask)
     lesions.transform(mm=(300.0, 0.0, 0.0))
     idle(lesions)
-    assert lesions.preview is None and "out of the body" in lesions.state.note
+    assert lesions.preview is None and "out of the label map" in lesions.state.note
     assert panel.workbench.state.failed
     np.testing.assert_array_equal(data(lesions), before)
     lesions.state.mm = (1.0, 2.0, 0.0)  # the tool is still there

@@ -91,6 +91,18 @@ class NoPositionError(InputError):
     """A file that does not say how it lies in the patient."""
 
 
+class SegmentationError(InputError):
+    """A file of segments where a scan was asked for."""
+
+
+class SeveralVolumesError(InputError):
+    """A file that holds several volumes, of which none was named; `number` says how many."""
+
+    def __init__(self, message: str, number: int = 0) -> None:
+        super().__init__(message)
+        self.number = number
+
+
 def check_reading(how: Reading) -> None:
     """Raise InputError for an orientation or a channel that cannot be."""
     letters, channel = how.get("assume_orientation"), how.get("channel")
@@ -156,9 +168,10 @@ def pick_volume(sizes: Sequence[int], path: Path, how: Reading) -> tuple[tuple[i
         return check_dimensions(sizes, path), None
     channel = how.get("channel")
     if channel is None:
-        raise InputError(
+        raise SeveralVolumesError(
             f"{path} holds {shape[3]} volumes (4D); name the one you want, --channel 0 to {shape[3] - 1} (0 is the "
-            "first), or extract it."
+            "first), or extract it.",
+            shape[3],
         )
     if channel >= shape[3]:
         raise InputError(f"{path} holds {shape[3]} volumes and no channel {channel}; choose 0 to {shape[3] - 1}.")

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.io.checks import Reading, check_finite, check_intensities, check_reading, guarded
+from napari_gem3d.io.checks import Reading, SegmentationError, check_finite, check_intensities, check_reading, guarded
 from napari_gem3d.io.dicom import read_dicom
 from napari_gem3d.io.dicom_files import is_dicom
 from napari_gem3d.io.files import open_regular
@@ -55,7 +55,7 @@ def read_volume(path: Path | str, **how: Unpack[Reading]) -> Volume:
     volume = _read(path, how)
     if isinstance(volume, LabelMap):
         names = ", ".join(volume.meta["segments"].values())
-        raise InputError(f"{path} is a segmentation ({names[:80]}), no scan; give it as the label map.")
+        raise SegmentationError(f"{path} is a segmentation ({names[:80]}), no scan; give it as the label map.")
     volume = without_nan(volume, path)
     check_intensities(volume.voxels, path)
     return volume

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_gem3d.cli.options import add_reading_options, check_exist, reading_of
+from napari_gem3d.cli.options import add_reading_options, check_exist, reading_of, tell_notes
 from napari_gem3d.errors import InputError
 from napari_gem3d.io.documents import read_json
 
@@ -133,6 +133,7 @@ def run(options: argparse.Namespace) -> int:
     if body is not None and plan is not None:
         body = said_by_plan(plan, body)
     labels = _empty(body, table) if options.mask is None else read_label_map(options.mask, table, **how)
+    tell_notes(body, labels)
     result = _changed(labels, body, options, seed)
     record = sidecar(options.out)
     if record.exists() and not _is_record(record):

@@ -119,17 +119,23 @@ def without_position(why: str, path: Path) -> NoPositionError:
     """The refusal of a file that does not say how it lies in the patient."""
     return NoPositionError(
         f"{path} does not say how it lies in the patient ({why}), so left and right are not known; convert it again "
-        "from the original scan, or say which way its axes run, such as --assume-orientation RAS."
+        "from the original scan, or say which way its axes run, where the command takes --assume-orientation RAS."
     )
 
 
 def assumed_affine(letters: str, spacing_xyz: Sequence[float], shape_xyz: Sequence[int]) -> NDArray[np.float64]:
     """The affine of voxels whose axes run as the letters say, the middle of the volume at 0 mm."""
-    affine = np.eye(4)
-    affine[:3, :3] = 0
+    directions = np.zeros((3, 3))
     for axis, (letter, size) in enumerate(zip(letters.upper(), spacing_xyz, strict=True)):
-        affine["RASLPI".index(letter) % 3, axis] = size if letter in "RAS" else -size
-    affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape_xyz) - 1) / 2)
+        directions["RASLPI".index(letter) % 3, axis] = size if letter in "RAS" else -size
+    return centred(directions, shape_xyz)
+
+
+def centred(directions: NDArray[np.float64], shape_xyz: Sequence[int]) -> NDArray[np.float64]:
+    """The affine of voxels with such edges (columns, mm), the middle of the volume at 0 mm."""
+    affine = np.eye(4)
+    affine[:3, :3] = directions
+    affine[:3, 3] = -directions @ ((np.array(shape_xyz) - 1) / 2)
     return affine
 
 

@@ -127,8 +127,8 @@ def sha256(path: Path | str) -> str:
     """SHA-256 of what `read_volume` reads from a path, as 64 hexadecimal digits.
 
     That is a file, or a folder's files in the order of their names, or, for one file of a DICOM series, the files of
-    its series likewise. Names count only by their order, hidden files not at all, sub-folders only if the series lies in
-    them: a series that was copied elsewhere keeps its hash.
+    its series likewise. Names count only by their order, hidden files not at all, sub-folders only if the series lies
+    there: a series that was copied elsewhere keeps its hash.
 
     Raises
     ------

@@ -152,6 +152,8 @@ def _by_content(path: Path, how: Reading) -> Volume:
         return read_nifti(path, how)
     if is_dicom(path):
         return read_dicom(path)
+    if name.endswith(".dcm"):
+        raise InputError(f"{path} does not begin as DICOM does, so it is damaged or no DICOM; copy it again.")
     raise InputError(
         f"{path} is not an image this program reads; give NIfTI (.nii, .nii.gz), FreeSurfer's .mgz, NRRD or a DICOM "
         "folder."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_gem3d.cli.options import add_reading_options, check_exist, reading_of
+from napari_gem3d.cli.options import add_reading_options, check_exist, reading_of, tell_notes
 from napari_gem3d.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
     _check_outputs(outputs, options.scan)
     value = _body_value(options.model)
     scan = read_volume(options.scan, **reading_of(options))
+    tell_notes(scan)
     head = look_at_head(scan)
     if head.describe():
         print(f"{options.scan.name}: {head.describe()}.")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_gem3d.cli.options import add_reading_options, add_settings, check_exist, reading_of
+from napari_gem3d.cli.options import add_reading_options, add_settings, check_exist, reading_of, tell_notes
 from napari_gem3d.errors import InputError
 from napari_gem3d.io.documents import read_json
 
@@ -150,6 +150,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         inside = None if body is None else foreground(body)
         labels, relabel, told = accepted(plan, read_label_map(options.mask, **how), chosen.labels, body, inside)
+    tell_notes(body, labels)
     result = _changed(labels, body, options, seed)
     result = replace(result, notes=(*told, *result.notes))
     record = sidecar(options.out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from napari_gem3d.sampling.settings import DRAWING_NAMES, READING, Settings, wor
 
 if TYPE_CHECKING:
     from napari_gem3d.io.checks import Reading
+    from napari_gem3d.volume import Volume
 
 
 def add_settings(
@@ -54,6 +56,14 @@ def add_reading_options(group: argparse.ArgumentParser | argparse._ArgumentGroup
 def reading_of(options: argparse.Namespace) -> Reading:
     """How files are read, as `read_volume` takes it; InputError for a value that is not possible."""
     return Settings(**{name: getattr(options, name, None) for name in READING}).reading
+
+
+def tell_notes(*volumes: Volume | None) -> None:
+    """Print what was done to the voxels of files when they were read."""
+    for note in dict.fromkeys(
+        volume.meta["note"] for volume in volumes if volume is not None and "note" in volume.meta
+    ):
+        print(f"napari-gem3d: {note}", file=sys.stderr)
 
 
 def add_drawing_options(parser: argparse.ArgumentParser, **defaults: Any) -> argparse._ArgumentGroup:

@@ -13,6 +13,8 @@ from threading import Event
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from napari_gem3d.cli.options import tell_notes
+
 if TYPE_CHECKING:
     from napari_gem3d.sampling.job import Job, Part
     from napari_gem3d.sampling.recipe import Recipe
@@ -39,6 +41,7 @@ def cancelling() -> Iterator[Event]:
 
 def run_with_progress(job: Job, options: argparse.Namespace, started: float) -> int:
     """Run a job as the options of a command say, with a progress bar on stderr; returns the exit code."""
+    tell_notes(job.prepared.informed, job.prepared.mask)
     written, interrupted = generate_with_progress(
         job, options.out, keep_partial=options.keep_partial, resume=options.resume
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from napari_gem3d.foreground import foreground
 from napari_gem3d.grid import Grid
 from napari_gem3d.io import read_label_map, read_volume
+from napari_gem3d.io.checks import Reading
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.volume import Volume, resample
 
@@ -42,15 +44,15 @@ class NetworkScan:
     own: Grid
 
 
-def read_scan(path: Path, spacing: float) -> NetworkScan:
+def read_scan(path: Path, spacing: float, **how: Unpack[Reading]) -> NetworkScan:
     """Read a scan and bring it to the network's voxels.
 
     Intensities are normalised as nnU-Net does with MR: the z-score of the foreground; outliers are clipped before.
 
     Parameters
     ----------
-    path
-        As `read_volume` takes it.
+    path, **how
+        As `read_volume` takes them.
     spacing
         Edge of the network's voxels, mm.
 
@@ -59,7 +61,7 @@ def read_scan(path: Path, spacing: float) -> NetworkScan:
     InputError
         If the scan cannot be read or shows no body.
     """
-    volume = read_volume(path)
+    volume = read_volume(path, **how)
     scan = resample(volume, volume.grid.canonical(), order=0)
     inside = foreground(scan)
     low, high = np.percentile(scan.voxels[inside], _PERCENTILES)
@@ -73,7 +75,7 @@ def read_scan(path: Path, spacing: float) -> NetworkScan:
     return NetworkScan(voxels.astype(np.float32), grid, box, volume.grid)
 
 
-def read_labels(path: Path, scan: NetworkScan) -> NDArray[np.uint8]:
+def read_labels(path: Path, scan: NetworkScan, **how: Unpack[Reading]) -> NDArray[np.uint8]:
     """The label map of a scan, (Z, Y, X) on the network's grid: the label that has most of a voxel.
 
     Raises
@@ -81,7 +83,7 @@ def read_labels(path: Path, scan: NetworkScan) -> NDArray[np.uint8]:
     InputError
         If it cannot be read or lies elsewhere.
     """
-    labels = resample(read_label_map(path).aligned_to(scan.own), scan.box, order=0)
+    labels = resample(read_label_map(path, **how).aligned_to(scan.own), scan.box, order=0)
     shares = ((value, (labels.voxels == value).astype(np.float32)) for value in (0, *labels.values()))
     return _strongest(shares, scan.box, scan.grid)
 

@@ -183,8 +183,8 @@ class StandIn:
         if training.name not in self._samples:
             samples = []
             for case in training.cases:
-                scan = read_scan(case.image, self.settings.spacing)
-                labels = read_labels(case.labels, scan)
+                scan = read_scan(case.image, self.settings.spacing, **case.reading)
+                labels = read_labels(case.labels, scan, **case.reading)
                 samples.append((torch.from_numpy(scan.voxels)[None], torch.from_numpy(labels)[None]))
             self._samples[training.name] = samples
         return self._samples[training.name]

@@ -20,8 +20,9 @@ from napari_gem3d.grid import Grid, is_orientation
 _LARGEST = 1e30
 # Libraries that print what they think of a file.
 _CHATTY = ("nibabel.global", "pydicom", "PIL")
-# What scans of patients, of mice too, have in mm: sizes of voxels, and the longest side of the field of view.
-_SPACINGS, _EXTENTS = (0.01, 100.0), (5.0, 4000.0)
+# What scans of patients, of mice too, have in mm: sizes of voxels, and the longest side of the field of view, which a map
+# that is cropped to a small lesion has short.
+_SPACINGS, _EXTENTS = (0.01, 100.0), (1.0, 4000.0)
 
 
 class _Quiet:
@@ -91,6 +92,18 @@ class NoPositionError(InputError):
     """A file that does not say how it lies in the patient."""
 
 
+class SegmentationError(InputError):
+    """A file of segments where a scan was asked for."""
+
+
+class SeveralVolumesError(InputError):
+    """A file that holds several volumes, of which none was named; `number` says how many."""
+
+    def __init__(self, message: str, number: int = 0) -> None:
+        super().__init__(message)
+        self.number = number
+
+
 def check_reading(how: Reading) -> None:
     """Raise InputError for an orientation or a channel that cannot be."""
     letters, channel = how.get("assume_orientation"), how.get("channel")
@@ -107,17 +120,23 @@ def without_position(why: str, path: Path) -> NoPositionError:
     """The refusal of a file that does not say how it lies in the patient."""
     return NoPositionError(
         f"{path} does not say how it lies in the patient ({why}), so left and right are not known; convert it again "
-        "from the original scan, or say which way its axes run, such as --assume-orientation RAS."
+        "from the original scan, or say which way its axes run, where the command takes --assume-orientation RAS."
     )
 
 
 def assumed_affine(letters: str, spacing_xyz: Sequence[float], shape_xyz: Sequence[int]) -> NDArray[np.float64]:
     """The affine of voxels whose axes run as the letters say, the middle of the volume at 0 mm."""
-    affine = np.eye(4)
-    affine[:3, :3] = 0
+    directions = np.zeros((3, 3))
     for axis, (letter, size) in enumerate(zip(letters.upper(), spacing_xyz, strict=True)):
-        affine["RASLPI".index(letter) % 3, axis] = size if letter in "RAS" else -size
-    affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape_xyz) - 1) / 2)
+        directions["RASLPI".index(letter) % 3, axis] = size if letter in "RAS" else -size
+    return centred(directions, shape_xyz)
+
+
+def centred(directions: NDArray[np.float64], shape_xyz: Sequence[int]) -> NDArray[np.float64]:
+    """The affine of voxels with such edges (columns, mm), the middle of the volume at 0 mm."""
+    affine = np.eye(4)
+    affine[:3, :3] = directions
+    affine[:3, 3] = -directions @ ((np.array(shape_xyz) - 1) / 2)
     return affine
 
 
@@ -156,9 +175,10 @@ def pick_volume(sizes: Sequence[int], path: Path, how: Reading) -> tuple[tuple[i
         return check_dimensions(sizes, path), None
     channel = how.get("channel")
     if channel is None:
-        raise InputError(
+        raise SeveralVolumesError(
             f"{path} holds {shape[3]} volumes (4D); name the one you want, --channel 0 to {shape[3] - 1} (0 is the "
-            "first), or extract it."
+            "first), or extract it.",
+            shape[3],
         )
     if channel >= shape[3]:
         raise InputError(f"{path} holds {shape[3]} volumes and no channel {channel}; choose 0 to {shape[3] - 1}.")

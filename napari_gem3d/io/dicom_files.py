@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _FIRST = {2: (0x00, 0x01, 0x02, 0x10), 8: (0x00, 0x01, 0x05, 0x06, 0x08, 0x12, 0x14, 0x16, 0x18)}
 _LONGEST_FIRST = 512
 # How deep under a folder its series may lie, and how many files are looked at: a disc has four levels.
-_DEEPEST, _MOST_FILES = 6, 20_000
+_DEEPEST, _MOST_FILES, _ASKED = 6, 20_000, 200
 _LISTED = 5
 # Bytes that a byte of the file can stand for, by how pixels are compressed.
 _EXPANSION, _EXPANSION_RLE, _EXPANSION_OTHER = 1, 128, 4000
@@ -122,7 +123,7 @@ def _several(path: Path, series: list[list[Path]]) -> str:
 
 def holds_dicom(folder: Path) -> bool:
     """Whether a DICOM file lies in a folder, or in the folders of a disc below it."""
-    return any(is_dicom(file) for file in folder.iterdir()) or any(map(is_dicom, _files_below(folder)))
+    return any(is_dicom(file) for file in folder.iterdir()) or any(map(is_dicom, islice(_files_below(folder), _ASKED)))
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

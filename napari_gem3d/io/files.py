@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from napari_gem3d.errors import InputError, OutputError
-from napari_gem3d.io.dicom_files import is_dicom, series_files
+from napari_gem3d.io.dicom_files import holds_dicom, is_dicom, series_files
 
 _HASHED_AT_ONCE = 2**20
 _LONGEST_NAME = 255  # bytes, of nearly every file system
@@ -127,8 +127,8 @@ def sha256(path: Path | str) -> str:
     """SHA-256 of what `read_volume` reads from a path, as 64 hexadecimal digits.
 
     That is a file, or a folder's files in the order of their names, or, for one file of a DICOM series, the files of
-    its series likewise. Names count only by their order, hidden files and sub-folders not at all: a series that was
-    copied elsewhere keeps its hash.
+    its series likewise. Names count only by their order, hidden files not at all, sub-folders only if the series lies
+    there: a series that was copied elsewhere keeps its hash.
 
     Raises
     ------
@@ -139,6 +139,8 @@ def sha256(path: Path | str) -> str:
     if not path.is_dir():
         return _digest(series_files(path) if is_dicom(path) else [path])
     files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    if not any(map(is_dicom, files)) and holds_dicom(path):  # a disc: its series lies below
+        files = series_files(path)
     if not files:
         raise InputError(f"The folder {path} holds no files; give the folder of a DICOM series.")
     return _digest(files)

@@ -255,7 +255,8 @@ def _affine_mm(image: Any, shape_xyz: tuple[int, int, int], path: Path, how: Rea
     if coded:
         raise NoPositionError(
             f"{path} has a singular affine, so its voxels have no size or place in mm ({' and '.join(coded)}); convert "
-            "it again from the original scan, or say which way its axes run, such as --assume-orientation RAS."
+            "it again from the original scan, or say which way its axes run, where the command takes "
+            "--assume-orientation RAS."
         )
     raise without_position("sform_code and qform_code are 0", path)
 

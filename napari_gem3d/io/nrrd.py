@@ -20,6 +20,7 @@ from napari_gem3d.grid import Grid, check_affine
 from napari_gem3d.io.checks import (
     Reading,
     assumed_affine,
+    centred,
     check_dimensions,
     check_dtype,
     check_scale,
@@ -173,11 +174,13 @@ def _affine(
         "space directions": directions.shape == (3, 3),
         "space origin": len(origin) == 3,
     }
-    missing = next((f"NRRD '{field}'" for field, there in placed.items() if not there), "")
+    missing = [f"NRRD '{field}'" for field, there in placed.items() if not there]
     if missing:
         letters = how.get("assume_orientation")
         if letters is None:
-            raise without_position(missing, path)
+            raise without_position(missing[0], path)
+        if missing == ["NRRD 'space origin'"]:  # its directions are known, its place is not
+            return centred(directions.T * np.array(_TO_RAS[space])[:, None] * scale, shape_xyz)
         lengths = np.linalg.norm(directions, axis=1) if len(directions) == 3 else _numbers(header.get("spacings"))[-3:]
         if len(lengths) != 3 or not np.isfinite(lengths).all():
             raise InputError(f"{path} does not say how large its voxels are (NRRD 'space directions'); save it again.")

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_gem3d.errors import InputError
-from napari_gem3d.io.checks import Reading, check_finite, check_intensities, check_reading, guarded
+from napari_gem3d.io.checks import Reading, SegmentationError, check_finite, check_intensities, check_reading, guarded
 from napari_gem3d.io.dicom import read_dicom
 from napari_gem3d.io.dicom_files import is_dicom
 from napari_gem3d.io.files import open_regular
@@ -55,7 +55,7 @@ def read_volume(path: Path | str, **how: Unpack[Reading]) -> Volume:
     volume = _read(path, how)
     if isinstance(volume, LabelMap):
         names = ", ".join(volume.meta["segments"].values())
-        raise InputError(f"{path} is a segmentation ({names[:80]}), no scan; give it as the label map.")
+        raise SegmentationError(f"{path} is a segmentation ({names[:80]}), no scan; give it as the label map.")
     volume = without_nan(volume, path)
     check_intensities(volume.voxels, path)
     return volume
@@ -152,6 +152,8 @@ def _by_content(path: Path, how: Reading) -> Volume:
         return read_nifti(path, how)
     if is_dicom(path):
         return read_dicom(path)
+    if name.endswith(".dcm"):
+        raise InputError(f"{path} does not begin as DICOM does, so it is damaged or no DICOM; copy it again.")
     raise InputError(
         f"{path} is not an image this program reads; give NIfTI (.nii, .nii.gz), FreeSurfer's .mgz, NRRD or a DICOM "
         "folder."

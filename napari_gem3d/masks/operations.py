@@ -19,7 +19,10 @@ from pydantic import (
 
 from napari_gem3d.errors import InputError, first_problem
 
-Point = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+# No point of a patient is further from the scanner's middle, mm.
+_FURTHEST = 10_000
+Place = Annotated[FiniteFloat, Field(ge=-_FURTHEST, le=_FURTHEST)]
+Point = tuple[Place, Place, Place]
 Centre = Literal["lesion", "body"] | Point
 Angle = Annotated[FiniteFloat, Field(ge=-360, le=360)]
 # Beyond these factors a lesion is no longer that lesion, and its box may not fit into memory.
@@ -262,4 +265,7 @@ def operations_from_json(entries: Sequence[Mapping[str, Any]]) -> tuple[Operatio
     try:
         return _OPERATIONS.validate_python(tuple(entries))
     except ValidationError as error:
+        told = error.errors()[0].get("ctx", {}).get("error")
+        if isinstance(told, InputError):  # a sentence already
+            raise told from None
         raise InputError(f"The operations are not understood ({first_problem(error)}); change them.") from None

@@ -11,7 +11,7 @@ from napari_gem3d.errors import InputError
 from napari_gem3d.io import sha256
 from napari_gem3d.io.dicom_files import is_dicom
 
-_SCANS = (".nii", ".nii.gz", ".nrrd", ".nhdr")
+_SCANS = (".nii", ".nii.gz", ".mgz", ".mgh", ".nrrd", ".nhdr")
 # nnU-Net's raw layout: the channel stands behind the patient's name.
 _CHANNEL = re.compile(r"_(\d{4})$")
 
@@ -19,9 +19,7 @@ _CHANNEL = re.compile(r"_(\d{4})$")
 def is_pool(path: Path | str) -> bool:
     """Whether a path is a folder of scans rather than one scan (a folder of DICOM slices)."""
     path = Path(path)
-    return (
-        path.is_dir() and bool(scans_of(path)) and not any(is_dicom(file) for file in path.iterdir() if file.is_file())
-    )
+    return path.is_dir() and bool(scans_of(path)) and not any(is_dicom(file) for file in path.iterdir())
 
 
 def choose_donor(

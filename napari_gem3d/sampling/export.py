@@ -145,7 +145,7 @@ def _check_nothing_lost(out: Path, labels: list[Path], sources: Iterable[Path]) 
 
 def _copied(file: InputFile, staged: Path, target: Path) -> InputFile:
     """Write a recipe's label map as NIfTI, for `target`; returns what a recipe says of it there."""
-    write_volume(read_label_map(file.found()), staged)
+    write_volume(read_label_map(file.found(), **file.reading), staged)
     return InputFile(path=target.name, sha256=sha256(staged))
 
 

@@ -12,16 +12,19 @@ from napari.types import LayerDataTuple
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import read_label_map, read_volume
-from napari_gem3d.io.dicom_files import is_dicom, series_files
+from napari_gem3d.io.checks import NoPositionError, SegmentationError, SeveralVolumesError
+from napari_gem3d.io.dicom_files import holds_dicom, is_dicom, series_files
 from napari_gem3d.labels import LabelMap
-from napari_gem3d.viewer.layers import image_layer, labels_layer
+from napari_gem3d.viewer.layers import METADATA, image_layer, labels_layer
 from napari_gem3d.volume import Volume
 
 PathOrPaths = str | Sequence[str]
-SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".dcm")
+SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh", ".nrrd", ".nhdr", ".dcm")
 
 # A label map has few values; an 8-bit picture has most of 256. TotalSegmentator, the largest table in use, has 117.
 _MOST_LABELS = 128
+# Files of more volumes are series in time.
+_MOST_VOLUMES = 8
 _WORDS = ("label", "seg", "mask")
 # napari hands the files of one drop to the reader one after the other, without saying that they belong together.
 # Reading and showing one takes at most so many seconds; whoever opens a series again later means it.
@@ -74,7 +77,7 @@ def read_dropped(path: PathOrPaths) -> list[LayerDataTuple]:
     """As `read_layers`, for napari, which hands over the files of a drop one by one: a DICOM series opens once."""
     paths = opened.without_repeats([Path(one) for one in _as_list(path)])
     try:
-        layers = [read_layer(one) for one in paths]
+        layers = [layer for one in paths for layer in _layers_of(one)]
     except InputError:
         opened.forget()
         raise
@@ -85,7 +88,35 @@ def read_dropped(path: PathOrPaths) -> list[LayerDataTuple]:
 
 def read_layers(path: PathOrPaths) -> list[LayerDataTuple]:
     """Read every path as one layer, all files of one DICOM series together; InputError if one cannot be read."""
-    return [read_layer(one) for one in OpenedSeries().without_repeats([Path(one) for one in _as_list(path)])]
+    paths = OpenedSeries().without_repeats([Path(one) for one in _as_list(path)])
+    return [layer for one in paths for layer in _layers_of(one)]
+
+
+def _layers_of(path: Path) -> list[LayerDataTuple]:
+    """The layers of a file: one, or each of a few volumes that it holds.
+
+    A volume that is no file by itself, or of which nothing says how it lies, comes without origin, as layers of others
+    do: the panel writes it to a file of the session, and asks for its directions where they are not known.
+    """
+    try:
+        return [read_layer(path)]
+    except NoPositionError:
+        data, attributes, kind = _foreign(read_volume(path, assume_orientation="RAS"), layer_name(path))
+        del attributes["axis_labels"]
+        return [(data, attributes, kind)]
+    except SeveralVolumesError as several:
+        if several.number > _MOST_VOLUMES:
+            raise
+        return [
+            _foreign(read_volume(path, channel=channel), f"{layer_name(path)} ({channel})")
+            for channel in range(several.number)
+        ]
+
+
+def _foreign(volume: Volume, name: str) -> LayerDataTuple:
+    data, attributes, kind = image_layer(volume, name)
+    del attributes["metadata"][METADATA]
+    return data, attributes, kind
 
 
 def read_layer(path: Path) -> LayerDataTuple:
@@ -104,7 +135,10 @@ def read_layer(path: Path) -> LayerDataTuple:
                 return labels_layer(labels, layer_name(path))
         except InputError:
             pass  # a scan after all; what is wrong with it otherwise, `read_volume` says
-    volume = read_volume(path)
+    try:
+        volume = read_volume(path)
+    except SegmentationError:
+        return labels_layer(read_label_map(path), layer_name(path))
     if looks_like_labels(volume):
         labels = LabelMap(volume.voxels, volume.affine, volume.modality, volume.source, volume.meta)
         return labels_layer(labels, layer_name(path))
@@ -150,7 +184,7 @@ def _named_like_labels(path: Path) -> bool:
 
 def _is_ours(path: Path) -> bool:
     if path.is_dir():
-        return any(is_dicom(file) for file in path.iterdir() if file.is_file())
+        return holds_dicom(path)
     return path.name.lower().endswith(SUFFIXES)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,23 @@ from psygnal import EventedModel
 from pydantic import ConfigDict
 
 from napari_gem3d.errors import InputError
+
+# Files of a session, which people have never seen, by what they hold; `Session` names them so.
+_INNER = re.compile(
+    r"""(?:[Tt]he label map )?(?<![^\s'"(])(?:[A-Za-z]:)?[\\/](?:[^\\/\n;:'"(),]*[^\\/\s;:'"(),][\\/])*"""
+    r"""\d{4}-\d\d-\d\d-\d{6}-\d+[\\/](?P<kind>mask|painted|scan|run)-\d{3}[\w-]*\.nii\.gz"""
+)
+_KINDS = {"mask": "the mask", "painted": "the mask", "scan": "the scan", "run": "the result"}
+
+
+def as_people_say(message: str) -> str:
+    """A sentence in which files of the session are called what they are in the panel."""
+
+    def word(match: re.Match[str]) -> str:
+        found = _KINDS[match["kind"]]
+        return f"T{found[1:]}" if match.start() == 0 else found
+
+    return _INNER.sub(word, message)
 
 
 class State(EventedModel):
@@ -37,7 +55,7 @@ class Saying(State):
     def say_error(self, error: BaseException) -> None:
         """Put an error on the line; what the program did not expect is in the log with all its details."""
         if isinstance(error, InputError):
-            self.say(str(error), failed=True)
+            self.say(as_people_say(str(error)), failed=True)
         else:
             self.say(f"Something unexpected happened ({type(error).__name__}: {error}); see the log.", failed=True)
 

@@ -115,7 +115,10 @@ def test_augmentation_is_decided_by_its_seed(tiny_patient, tiny_model, tmp_path)
         (["--centre", "body"], "at least one step"),
         (["--translate", "99", "0", "0"], "takes the lesion out of the label map's field of view"),
         (["--scale", "1", "2"], "--scale takes one factor, or three"),
-        (["--scale", "9"], "operations are not understood"),
+        (["--scale", "9"], "Scale is not possible"),
+        (["--scale", "nan"], "Scale is not possible"),
+        (["--grow", "inf"], "Grow is not possible (mm: Input should be a finite number); change it."),
+        (["--translate", "1e308", "0", "0"], "Translate is not possible"),
         (["--elastic", "1", "2", "3"], "--elastic takes an amplitude and a smoothness"),
         (["--centre", "here", "--scale", "0.9"], "The centre 'here' is not understood"),
         (["--transplant", "nowhere.nii", "--to", "0", "0", "0"], "nowhere.nii does not exist"),
@@ -228,7 +231,7 @@ def test_painted_slices_are_joined(tiny_patient, tiny_model, tmp_path):
         (["--lesion", "0", "0", "0", "--diameter", "9", "9", "--shells", "edema"], "one number, or three"),
         (["--lesion", "0", "0", "0", "--diameter", "9", "--shells", "edema=x"], "shell 'edema=x' is not understood"),
         (["--interpolate", "axial", "coronal"], "each at most once"),
-        (["--interpolate", "oblique"], "operations are not understood"),
+        (["--interpolate", "oblique"], "Interpolate is not possible"),
     ],
 )
 def test_lesions_and_gaps_that_are_not_understood(tiny_patient, tiny_model, tmp_path, capsys, steps, message):

@@ -375,3 +375,33 @@ def test_nothing_of_a_patient_but_voxels_and_nothing_of_the_machine(dataset, tin
 )
 def test_sentences_name_files_without_their_folders(said, told):
     assert without_folders(said) == told
+
+
+def test_files_that_do_not_say_all(tiny_model, dataset, tmp_path):
+    """The Decathlon's files of several volumes, whose position is lost: the one that is named, where it is assumed."""
+    for name in "abc":
+        path = dataset / "imagesTr" / f"{name}_0000.nii.gz"
+        voxels = np.asarray(nib.load(path).dataobj)
+        path.unlink()
+        for folder, content in (("imagesTr", np.stack([voxels, voxels // 2], axis=3)), ("labelsTr", None)):
+            target = dataset / folder / f"{name}.nii.gz"
+            image = nib.Nifti1Image(np.asarray(nib.load(target).dataobj) if content is None else content, None)
+            image.header["sform_code"] = image.header["qform_code"] = 0
+            nib.save(image, target)
+    facts = json.loads((dataset / "dataset.json").read_bytes())
+    training = [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in "abc"]
+    del facts["channel_names"]
+    (dataset / "dataset.json").write_text(json.dumps({**facts, "training": training}))
+    real = {"variants": 0, "model": tiny_model, "include_real": True}
+    made = enhance(dataset, tmp_path / "unnamed", **real)
+    assert made.count("failed") == 3 and all("--channel 0 to 1" in one.reason for one in made.failed)
+    made = enhance(dataset, tmp_path / "lost", channel=1, **real)
+    assert made.count("failed") == 3 and all("--assume-orientation" in one.reason for one in made.failed)
+    made = enhance(dataset, tmp_path / "named", channel=1, assume_orientation="LPS", **real)
+    assert made.count("made") == 3
+    written = read_volume(tmp_path / "named" / "imagesTr" / "a_0000.nii.gz")
+    source = read_volume(dataset / "imagesTr" / "a.nii.gz", channel=1, assume_orientation="LPS")
+    np.testing.assert_array_equal(written.voxels, source.voxels)
+    assert written.orientation == "LPS" and written.grid.same_as(source.grid)
+    settings = json.loads((tmp_path / "named" / "provenance.json").read_bytes())["settings"]
+    assert (settings["channel"], settings["assume_orientation"]) == (1, "LPS")

@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGLSLossless
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import read_volume, sha256, write_volume
+from napari_gem3d.io.checks import quiet
+from napari_gem3d.io.slices import is_slice
 
 
 def message(path: Path) -> str:
@@ -204,3 +207,111 @@ def test_hash_of_a_file_is_the_hash_of_its_series(write_series):
     other = sorted(place.iterdir())[3]
     other.write_bytes(other.read_bytes() + b"\0")
     assert sha256(file) != before
+
+
+# What archives, discs and old exports do to files
+
+
+def moved(series: Path, folder: Path) -> Path:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return series.rename(folder)
+
+
+def test_files_without_preamble(write_series, voxels):
+    """The data set alone, or with the group that says how it is encoded."""
+    for keep_meta in (True, False):
+        series = write_series(folder=f"bare{keep_meta}")
+        for file in series.iterdir():
+            data = pydicom.dcmread(file)
+            if keep_meta:
+                file.write_bytes(file.read_bytes()[132:])
+            else:
+                del data.file_meta
+                pydicom.dcmwrite(file, data, implicit_vr=True, little_endian=True, enforce_file_format=False)
+                file.write_bytes(file.read_bytes()[132:])
+            assert b"DICM" not in file.read_bytes()[:200]
+        volume = read_volume(series)
+        np.testing.assert_array_equal(volume.voxels, voxels.astype(int) - 1024)
+        assert read_volume(next(series.iterdir())).grid == volume.grid
+        assert sha256(next(series.iterdir())) == sha256(series)
+
+
+def test_a_text_that_begins_like_a_data_set_is_none(write_series, voxels):
+    series = write_series()
+    (series / "notes.bin").write_bytes(b"\x08\x00\x05\x00CS\x0a\x00" + bytes(500))
+    np.testing.assert_array_equal(read_volume(series).voxels, voxels.astype(int) - 1024)
+    with pytest.raises(InputError, match=r"notes\.bin"):
+        read_volume(series / "notes.bin")
+
+
+def test_a_disc_with_one_series(write_series, tmp_path, voxels):
+    moved(write_series(), tmp_path / "CD" / "DICOM" / "ST000000" / "SE000001")
+    (tmp_path / "CD" / "AUTORUN.INF").write_text("[autorun]\n")
+    volume = read_volume(tmp_path / "CD")
+    np.testing.assert_array_equal(volume.voxels, voxels.astype(int) - 1024)
+    files = tmp_path / "CD" / "DICOM" / "ST000000" / "SE000001"
+    assert sha256(tmp_path / "CD") == sha256(files) and not is_slice(tmp_path / "CD")
+
+
+def test_a_disc_with_several_series_says_where_they_lie(write_series, tmp_path):
+    for number in (1, 2, 3):
+        moved(write_series(SeriesInstanceUID=f"1.2.{number}"), tmp_path / "CD" / "ST0" / f"SE{number}")
+    with pytest.raises(InputError, match=r"3 DICOM series: ST0/SE1 \(5 images\), ST0/SE2 \(5 images\), ST0/SE3"):
+        read_volume(tmp_path / "CD")
+    empty = tmp_path / "empty" / "below"
+    empty.mkdir(parents=True)
+    with pytest.raises(InputError, match="no DICOM images"):
+        read_volume(tmp_path / "empty")
+
+
+def with_raw(series: Path, keyword: str, content: bytes) -> Path:
+    """Write bytes into an attribute of every file, whether they fit it or not."""
+    for file in series.iterdir():
+        data = pydicom.dcmread(file)
+        element = data[keyword]
+        content += b" " * (len(content) % 2)
+        data[keyword] = RawDataElement(element.tag, element.VR, len(content), content, 0, False, True)
+        data.save_as(file, enforce_file_format=True)
+    return series
+
+
+def test_decimal_commas(write_series, voxels):
+    volume = read_volume(with_raw(write_series(), "PixelSpacing", b"0,5\\0,75"))
+    assert volume.spacing == (2, 0.5, 0.75)
+    np.testing.assert_array_equal(volume.voxels, voxels.astype(int) - 1024)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "content", "said"),
+    [
+        ("PixelSpacing", b"2.0", "1 of the 2 numbers of PixelSpacing"),
+        ("PixelSpacing", b"a\\b", "PixelSpacing as 'a, b', which are no numbers"),
+        ("PixelSpacing", b"nan\\1", "PixelSpacing as 'nan, 1'"),
+        ("PixelSpacing", b"0\\1", "singular"),
+        ("ImagePositionPatient", b"1\\2", "2 of the 3 numbers of ImagePositionPatient"),
+        ("ImageOrientationPatient", b"1\\0\\0\\0\\1", "5 of the 6"),
+        ("ImageOrientationPatient", b"0\\0\\0\\0\\0\\0", "same place|singular"),
+        ("RescaleSlope", b"one", "RescaleSlope as 'one'"),
+        ("RescaleIntercept", b"1e400", "RescaleIntercept"),
+        ("NumberOfFrames", b"many", "NumberOfFrames as 'many'"),
+        ("NumberOfFrames", b"-3", "NumberOfFrames as -3"),
+        ("Rows", b"", "."),
+        ("Rows", b"\xff\xff", "damaged|million voxels"),
+        ("SeriesInstanceUID", b"1.2\\3.4", ""),
+        ("Modality", b"\xff\xfe\\CT", None),
+    ],
+)
+def test_attributes_of_the_wrong_kind(write_series, keyword, content, said, capfd, recwarn):
+    tags = {"NumberOfFrames": 1} if keyword == "NumberOfFrames" else {}
+    with quiet:
+        series = with_raw(write_series(**tags), keyword, content)
+    if said is None:
+        assert read_volume(series).modality == ""
+        return
+    if keyword == "SeriesInstanceUID":
+        assert read_volume(series).shape == (5, 6, 7)
+    else:
+        with pytest.raises(InputError, match=said) as caught:
+            read_volume(series)
+        assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+    assert capfd.readouterr() == ("", "") and not [str(one.message) for one in recwarn.list]

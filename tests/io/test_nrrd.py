@@ -82,6 +82,21 @@ def test_a_side_is_never_guessed(tmp_path, voxels, header):
     assert "does not say how it lies in the patient" in message(save(tmp_path / "a.nrrd", voxels.T, **header))
 
 
+@pytest.mark.parametrize(
+    ("header", "orientation"),
+    [
+        ({"space origin": None}, "LAS"),  # its directions are told
+        ({"space": None, "space origin": None, "space dimension": 3}, "PIR"),
+        ({"space": None, "space directions": None, "space origin": None, "spacings": [0.8, 0.7, 6.5]}, "PIR"),
+    ],
+)
+def test_a_position_may_be_assumed(tmp_path, voxels, header, orientation):
+    volume = read_volume(save(tmp_path / "a.nrrd", voxels.T, **header), assume_orientation="PIR")
+    assert volume.orientation == orientation and volume.spacing == pytest.approx((6.5, 0.7, 0.8))
+    middle = volume.grid.index_to_world([(np.array(volume.shape) - 1) / 2])
+    np.testing.assert_allclose(middle, 0, atol=1e-6)
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "raw"])
 @pytest.mark.parametrize("keep", [0.6, 0.95])
 def test_truncated(tmp_path, encoding, keep):

@@ -106,3 +106,42 @@ def test_pictures_that_cannot_inform_are_refused(pixels, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             read_slice(tmp_path / name)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".tif", ".png"])
+def test_a_picture_is_upright_as_its_exif_says(tmp_path, orientation, suffix):
+    """Stored turned or mirrored, and shown as it was."""
+    upright = np.tile(np.arange(0, 240, 10, dtype=np.uint8), (16, 1))
+    upright[:4] = 250
+    turned = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.T,
+        6: np.rot90(upright),
+        7: upright[::-1, ::-1].T,
+        8: np.rot90(upright, 3),
+    }
+    stored = np.ascontiguousarray(turned[orientation])
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(stored).save(path, exif=exif, quality=100)
+    found = read_slice(path).voxels[0, ::-1, ::-1].astype(int)
+    assert found.shape == upright.shape and np.abs(found - upright).max() <= 6
+
+
+def test_a_picture_compressed_as_a_fax(tmp_path, capfd):
+    Image.fromarray(np.eye(40, dtype=np.uint8) * 255).convert("1").save(tmp_path / "a.tif", compression="group4")
+    with pytest.raises(InputError, match="fax"):
+        read_slice(tmp_path / "a.tif")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("size", [0, -1, float("nan"), float("inf")])
+def test_pixels_of_no_size(pixels, tmp_path, size):
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="choose more than 0"):
+        read_slice(tmp_path / "a.png", size)

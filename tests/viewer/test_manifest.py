@@ -25,7 +25,7 @@ def test_the_manifest_is_valid_and_its_commands_exist() -> None:
 
 def test_readers_take_every_format_and_folders() -> None:
     (reader,) = MANIFEST.contributions.readers
-    assert set(reader.filename_patterns) == {"*.nii", "*.nii.gz", "*.nrrd", "*.nhdr", "*.dcm"}
+    assert set(reader.filename_patterns) == {"*.nii", "*.nii.gz", "*.mgz", "*.mgh", "*.nrrd", "*.nhdr", "*.dcm"}
     assert reader.accepts_directories
 
 

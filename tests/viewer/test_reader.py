@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import nibabel as nib
+import nrrd
 import numpy as np
 import pytest
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Layer
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import write_volume
 from napari_gem3d.labels import LabelMap
+from napari_gem3d.viewer.adoption import orientation_of, unusable, world_mm
 from napari_gem3d.viewer.layers import label_map_of, origin_of, volume_of
 from napari_gem3d.viewer.reader import get_reader, layer_name, looks_like_labels, read_layer, read_layers
 from napari_gem3d.volume import Volume
@@ -83,6 +86,36 @@ def test_other_files_and_folders_are_left_to_others(tmp_path: Path) -> None:
     assert get_reader(str(tmp_path)) is None
     assert get_reader(str(tmp_path / "picture.png")) is None
     assert get_reader([str(tmp_path / "a.nii.gz"), str(tmp_path / "b.tif")]) is None
+
+
+def test_a_scan_without_position_comes_as_a_layer_of_others(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.arange(8 * 9 * 10, dtype=np.int16).reshape(10, 9, 8), None)
+    image.header.set_zooms((1.5, 2, 3))
+    image.header["sform_code"] = image.header["qform_code"] = 0
+    nib.save(image, tmp_path / "lost.nii.gz")
+    ((data, attributes, kind),) = read_layers(str(tmp_path / "lost.nii.gz"))
+    layer = Layer.create(data, attributes, kind)
+    assert origin_of(layer) is None and orientation_of(layer) == "" and unusable(layer) == ""
+    np.testing.assert_allclose(np.linalg.norm(world_mm(layer)[:3, :3], axis=0), (3, 2, 1.5))
+
+
+def test_each_of_a_few_volumes_is_a_layer(tmp_path: Path) -> None:
+    voxels = np.arange(8 * 9 * 10, dtype=np.int16).reshape(10, 9, 8)
+    several = np.stack([voxels, voxels * 2], axis=3)
+    nib.save(nib.Nifti1Image(several, np.diag([-1.5, 2, 3, 1])), tmp_path / "a.nii.gz")
+    layers = [Layer.create(*one) for one in read_layers(str(tmp_path / "a.nii.gz"))]
+    assert [layer.name for layer in layers] == ["a (0)", "a (1)"]
+    np.testing.assert_array_equal(layers[1].data, layers[0].data * 2)
+    assert all(origin_of(layer) is None and orientation_of(layer) == "SAR" for layer in layers)
+    nib.save(nib.Nifti1Image(np.stack([voxels] * 30, axis=3), np.eye(4)), tmp_path / "b.nii.gz")
+    with pytest.raises(InputError, match="30 volumes"):
+        read_layers(str(tmp_path / "b.nii.gz"))
+
+
+def test_segments_are_labels_whatever_the_name(tmp_path: Path) -> None:
+    header = {"space": "LPS", "space directions": np.eye(3), "space origin": [0, 0, 0], "Segment0_Name": "core"}
+    nrrd.write(str(tmp_path / "patient.nrrd"), np.arange(720, dtype=np.uint8).reshape(8, 9, 10) % 2, header)
+    assert read_layers(str(tmp_path / "patient.nrrd"))[0][2] == "labels"
 
 
 def test_a_damaged_file_says_so(tmp_path: Path) -> None:

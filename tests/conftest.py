@@ -41,6 +41,7 @@ def pytest_collection_finish() -> None:
     """What the imports made stays: napari's fixture collects garbage twice a window and need not walk through it."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 50)  # no cycles of a test are large
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,13 @@ from napari_gem3d.viewer.session import Session
 from napari_gem3d.volume import Volume, resample
 
 TABLE = LabelTable((Label(1, "edema"), Label(3, "enhancing"), Label(4, "brain", meaning="body")))
+
+
+@pytest.fixture(autouse=True)
+def _imports_stay_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Napari collects all garbage whenever a layer goes: half a second each time if a run thawed what imports made."""
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    monkeypatch.setattr(gc, "unfreeze", lambda: None)
 
 
 @pytest.fixture(autouse=True)

@@ -73,7 +73,8 @@ docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 pytest: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(XVFB) $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile
+	# Compiled modules are kept, wherever they are not by default: each process and pytest would compile all of them again.
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(XVFB) $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -30,9 +30,17 @@ from napari_gem3d.volume import Volume, resample
 TABLE = LabelTable((Label(1, "edema"), Label(3, "enhancing"), Label(4, "brain", meaning="body")))
 
 
+_freeze = gc.freeze
+
+
 @pytest.fixture(autouse=True)
-def _imports_stay_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Napari collects all garbage whenever a layer goes: half a second each time if a run thawed what imports made."""
+def _collect_only_what_a_test_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Napari collects all garbage whenever a layer goes: half a second if it walks through all that is loaded.
+
+    Runs freeze and thaw the collector too; what imports and the tests before made stays frozen here.
+    """
+    gc.collect()  # the window of the test before is gone: what is frozen now is no garbage
+    _freeze()
     monkeypatch.setattr(gc, "freeze", lambda: None)
     monkeypatch.setattr(gc, "unfreeze", lambda: None)
 

@@ -72,8 +72,8 @@ types: $(VENV)/.dev
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# Compiled modules are kept, also where the environment says not to: else each process compiles its own.
 pytest: $(VENV)/.dev
-	# Compiled modules are kept, wherever they are not by default: each process and pytest would compile all of them again.
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(XVFB) $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile
 
 format: $(VENV)/.dev

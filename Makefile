@@ -72,8 +72,9 @@ types: $(VENV)/.dev
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# Compiled modules are kept, also where the environment says not to: else each process compiles its own.
 pytest: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(XVFB) $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(XVFB) $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

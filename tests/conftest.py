@@ -1,5 +1,6 @@
 """What many tests need: the real data beside the checkout, a small patient and model, a display for the viewer."""
 
+import gc
 import json
 import os
 import shutil
@@ -34,6 +35,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.viewer)
         if no_display and item.get_closest_marker("viewer"):
             item.add_marker(pytest.mark.skip(reason="no display; run under xvfb-run"))
+
+
+def pytest_collection_finish() -> None:
+    """What the imports made stays: napari's fixture collects garbage twice a window and need not walk through it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)  # no cycles of a test are large
 
 
 @pytest.fixture(autouse=True)

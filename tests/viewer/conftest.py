@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,21 @@ from napari_gem3d.viewer.session import Session
 from napari_gem3d.volume import Volume, resample
 
 TABLE = LabelTable((Label(1, "edema"), Label(3, "enhancing"), Label(4, "brain", meaning="body")))
+
+
+_freeze = gc.freeze
+
+
+@pytest.fixture(autouse=True)
+def _collect_only_what_a_test_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Napari collects all garbage whenever a layer goes: half a second if it walks through all that is loaded.
+
+    Runs freeze and thaw the collector too; what imports and the tests before made stays frozen here.
+    """
+    gc.collect()  # the window of the test before is gone: what is frozen now is no garbage
+    _freeze()
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    monkeypatch.setattr(gc, "unfreeze", lambda: None)
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ def test_cards_show_what_was_generated(generated, panel, qtbot):
     assert "Synthetic 2" in card.title.text() and "whole volume" in card.title.text()
     assert "mask of anna_0000, slice 8 of bert_0000" in card.about.text() and "seed 1 · 7 steps" in card.about.text()
     picture = card.picture.pixmap().toImage()
-    shown = {picture.pixelColor(x, y).value() for x in range(56) for y in range(picture.height())}
+    shown = {picture.pixelColor(x, y).value() for x in range(picture.width()) for y in range(picture.height())}
     assert len(shown) > 5
     # newest on top
     assert shelf.scroll.widget().layout().indexOf(card) == 0

@@ -20,8 +20,8 @@ from napari_gem3d.grid import Grid, is_orientation
 _LARGEST = 1e30
 # Libraries that print what they think of a file.
 _CHATTY = ("nibabel.global", "pydicom", "PIL")
-# What scans of patients, of mice too, have in mm: sizes of voxels, and the longest side of the field of view, which a map
-# that is cropped to a small lesion has short.
+# What scans of patients, of mice too, have in mm: sizes of voxels, and the longest side of the field of view, which is
+# short in a map that is cropped to a small lesion.
 _SPACINGS, _EXTENTS = (0.01, 100.0), (1.0, 4000.0)
 
 

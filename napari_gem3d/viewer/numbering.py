@@ -83,16 +83,23 @@ class Numbering:
             self._settle(layer, table, self.state.choice)
 
     def _settle(self, layer: Labels, table: LabelTable, choice: str | None) -> None:
-        labels = label_map_of(layer)
-        origin = required_origin(layer)
-        if origin.path is not None and self._context.session.root not in origin.path.parents:
+        labels, origin, known = label_map_of(layer), required_origin(layer), layer.metadata.get(NUMBERED)
+        if known is not None:  # by another model
+            labels = replace(labels, table=known)
+        elif origin.path is not None and self._context.session.root not in origin.path.parents:
             labels = replace(labels, source=origin.path, meta={"segments": dict(origin.names)})
         else:
             choice = choice or MODEL  # painted, or written by the panel
         try:
             found = find_numbering(labels, table, choice)
         except InputError as error:
-            self._refuse(layer, labels, str(error), asked=choice is None or choice != MODEL)
+            likely = [name for name in CONVENTIONS if f"{name} (" in str(error)]
+            if likely and choice is None:
+                self.state.choice = likely[0]
+                self._ask(layer, str(error).split("; ")[0] + ".")
+            else:  # no answer would help; what the model does not know is said where it would be drawn
+                self._know(layer, table)
+                self._panel.say(str(error))
             return
         if self.state.layer is not None and id_of(self.state.layer) == id_of(layer):
             self._ask(None, "")
@@ -105,16 +112,6 @@ class Numbering:
         layer.metadata[METADATA] = replace(origin, names={}, renumbered=True, path=path)
         self._know(layer, table)
         self._context.files.submit(partial(write_volume, changed, path), lambda _: None, self._panel.say_error)
-
-    def _refuse(self, layer: Labels, labels: LabelMap, why: str, asked: bool) -> None:
-        """Ask about a map, or say what is wrong with it where no answer would help."""
-        if not asked:
-            self._know(layer, self._panel.table)
-            self._panel.say(why)
-            return
-        likely = next((name for name in CONVENTIONS if f"{name} (" in why), MODEL)
-        self.state.choice = likely
-        self._ask(layer, why.split("; ")[0] + ".")
 
     def _ask(self, layer: Labels | None, question: str) -> None:
         self.state.layer, self.state.question = layer, question

@@ -19,6 +19,7 @@ from napari_gem3d.brain.skull import look_at_head
 from napari_gem3d.errors import InputError
 from napari_gem3d.foreground import largest_part
 from napari_gem3d.io import read_label_map, write_volume
+from napari_gem3d.io.files import temporary_folder
 from napari_gem3d.volume import Volume, resample
 
 # The best first: HD-BET 2, whose weights are downloaded once, and HD-BET 1 with its weights in its package.
@@ -116,7 +117,7 @@ def extract_brain(
     started = time.monotonic()
     grid = scan.grid.canonical().with_spacing(_SPACING)
     upright = resample(scan, grid, fill=float(scan.voxels.min()))
-    with tempfile.TemporaryDirectory(prefix="gem3d-brain-") as folder:
+    with temporary_folder("brain") as folder:
         head, found = Path(folder, "head.nii.gz"), Path(folder, "brain_bet.nii.gz")
         write_volume(Volume(upright.voxels.astype(np.float32), grid.affine, "MR"), head, description="")
         _run(_command(method, head, device), method, cancel)

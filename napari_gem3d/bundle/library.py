@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import stat
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.bundle.store import PARTS, check_folder, load_bundle, read_plan, save_bundle
 from napari_gem3d.errors import InputError
 from napari_gem3d.io.documents import read_text
+from napari_gem3d.io.files import staging
 
 _MOST_FILES = 1000
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -138,8 +138,8 @@ def add_model(folder: Path, name: str = "") -> Path:
     bundle = load_bundle(folder.resolve())
     target = _place_for(name or bundle.plan.name)
     try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".adding-") as temporary:
-            staged = Path(temporary) / "bundle"
+        with staging(target) as temporary:
+            staged = temporary / "bundle"
             shutil.copytree(folder, staged, symlinks=True)
             staged.rename(target)
     except OSError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from napari_gem3d.bundle.plan import Plan
 from napari_gem3d.errors import InputError, OutputError, first_problem, shown
 from napari_gem3d.io import sha256
 from napari_gem3d.io.documents import read_json, read_text
-from napari_gem3d.io.files import check_writable
+from napari_gem3d.io.files import check_writable, put_folder, staging
 from napari_gem3d.networks import PositionUNet, SliceUNet, SliceVAE, VolumeUNet
 from napari_gem3d.networks.vae import make_autoencoder
 from napari_gem3d.networks.volume_unet import NormAt
@@ -246,31 +245,19 @@ def save_bundle(bundle: ModelBundle, folder: Path | str, dtype: torch.dtype = to
     folder = Path(folder)
     check_folder(folder)
     try:
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:100]}-") as temporary:
-            staged = Path(temporary) / "bundle"
+        with staging(folder) as temporary:
+            staged = temporary / "bundle"
             staged.mkdir()
             (staged / "model.json").write_text(bundle.plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
             if bundle.card:
                 (staged / "README.md").write_text(bundle.card, encoding="utf-8")
             for name, (config, tensors) in _stored(bundle, dtype).items():
                 _save_network(staged / name, config, tensors, dtype)
-            put_folder(staged, folder, Path(temporary) / "replaced")
+            put_folder(staged, folder)
     except (OSError, SafetensorError) as error:  # a full disk is a SafetensorError where weights meet it
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"{folder} cannot be written ({reason}); choose another place, or make room.") from error
     return folder
-
-
-def put_folder(staged: Path, folder: Path, aside: Path) -> None:
-    """Rename a finished folder to its place; what was there goes aside, or back if that fails."""
-    if folder.exists():
-        folder.rename(aside)
-    try:
-        staged.rename(folder)
-    except BaseException:
-        if aside.exists() and not folder.exists():
-            aside.rename(folder)
-        raise
 
 
 def check_folder(folder: Path) -> None:

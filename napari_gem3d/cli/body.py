@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_gem3d.cli.options import add_reading_options, check_exist, reading_of, tell_notes
+from napari_gem3d.cli.options import add_overwrite, add_reading_options, check_exist, reading_of, tell_notes
 from napari_gem3d.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stripped", type=Path, metavar="FILE", help="also write the scan without all else")
     add_reading_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="NIfTI file to write, on the scan's own grid")
+    add_overwrite(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     from napari_gem3d.labels import LabelMap
 
     outputs = [options.out] if options.stripped is None else [options.out, options.stripped]
-    _check_outputs(outputs, options.scan)
+    _check_outputs(outputs, options.scan, options.overwrite)
     value = _body_value(options.model)
     scan = read_volume(options.scan, **reading_of(options))
     tell_notes(scan)
@@ -58,7 +59,9 @@ def run(options: argparse.Namespace) -> int:
     inside = _body(scan, options)
     if options.method == OUTLINE and head.kind == "head":
         print("napari-gem3d: this outline is that of the head; for the brain add --method brain.", file=sys.stderr)
-    write_volume(LabelMap(inside.astype(np.uint8) * np.uint8(value), scan.affine), options.out, description="body")
+    write_volume(
+        LabelMap(inside.astype(np.uint8) * np.uint8(value), scan.affine), options.out, description="body: napari-gem3d"
+    )
     print(f"Wrote {options.out}: label {value}, {inside.sum() * scan.grid.voxel_volume / 1000:.0f} ml.")
     if options.stripped is not None:
         write_volume(stripped(scan, inside), options.stripped, description="skull-stripped: napari-gem3d")
@@ -97,13 +100,10 @@ def _body_value(model: str) -> int:
     return int(body.value)
 
 
-def _check_outputs(outputs: list[Path], scan: Path) -> None:
+def _check_outputs(outputs: list[Path], scan: Path, overwrite: bool) -> None:
+    from napari_gem3d.io.outputs import check_output
+
     for out in outputs:
-        if not out.name.lower().endswith((".nii", ".nii.gz")):
-            raise InputError(f"{out} does not end in .nii or .nii.gz; results are written as NIfTI, change the name.")
-        if out.resolve() == scan.resolve():
-            raise InputError(f"{out} is the scan itself; write the result somewhere else.")
-        if not out.absolute().parent.is_dir():
-            raise InputError(f"The folder {out.parent} does not exist; create it or write somewhere else.")
+        check_output(out, inputs=[scan], overwrite=overwrite, make_folder=False)
     if len(outputs) == 2 and outputs[0].resolve() == outputs[1].resolve():
         raise InputError("The label map and the stripped scan need two names; change one.")

@@ -9,9 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_gem3d.cli.options import add_reading_options, add_settings, check_exist, reading_of, tell_notes
+from napari_gem3d.cli.options import (
+    add_overwrite,
+    add_reading_options,
+    add_settings,
+    check_exist,
+    reading_of,
+    tell_notes,
+)
 from napari_gem3d.errors import InputError
-from napari_gem3d.io.documents import read_json
 
 if TYPE_CHECKING:
     from napari_gem3d.bundle.plan import Plan
@@ -65,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("result")
     output.add_argument("--seed", type=int, help="decides what is random (default: drawn, and kept in the record)")
     output.add_argument("--out", type=Path, required=True, help="NIfTI file to write; its record goes beside it")
+    add_overwrite(output)
     parser.set_defaults(steps=[])
 
 
@@ -128,11 +135,14 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("Nothing is said about what to do; give at least one step such as --translate.")
     from napari_gem3d.foreground import foreground
     from napari_gem3d.io import read_label_map, read_volume, write_volume
+    from napari_gem3d.io.outputs import check_output
     from napari_gem3d.sampling.labelling import accepted
     from napari_gem3d.sampling.prepare import decide_seed, said_by_plan
     from napari_gem3d.sampling.recipe import sidecar
     from napari_gem3d.sampling.settings import Settings
 
+    record, kept = sidecar(options.out), [path for path in (options.mask, options.body, *donors) if path is not None]
+    check_output(options.out, record=record, inputs=kept, overwrite=options.overwrite)
     chosen = Settings(seed=options.seed, labels=options.labels)
     seed = decide_seed() if chosen.seed is None else chosen.seed
     plan = _plan(options.model)
@@ -153,15 +163,6 @@ def run(options: argparse.Namespace) -> int:
     tell_notes(body, labels)
     result = _changed(labels, body, options, seed)
     result = replace(result, notes=(*told, *result.notes))
-    record = sidecar(options.out)
-    if record.exists() and not _is_record(record):
-        raise InputError(f"{record} exists and is no record of an edit; write the result somewhere else.")
-    try:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"The folder {options.out.parent} cannot be made ({error.strerror}); choose another."
-        ) from error
     write_volume(result.labels, options.out, description="edited label map: napari-gem3d")
     _write_record(result, options, donors, seed, relabel, record)
     for line in _report(result):
@@ -359,14 +360,6 @@ def _write_record(
     }
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
-def _is_record(path: Path) -> bool:
-    try:
-        content = read_json(path)
-    except InputError:
-        return False
-    return isinstance(content, dict) and content.get("format") == FORMAT
 
 
 def _report(result: MaskResult) -> list[str]:

@@ -100,11 +100,19 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Where the result goes."""
     output = parser.add_argument_group("result")
     output.add_argument("--out", type=Path, required=True, help="NIfTI file to write; its recipe goes beside it")
+    add_overwrite(output)
     output.add_argument(
         "--keep-partial", action="store_true", help="on Ctrl-C, write the slices finished so far, to go on with later"
     )
     output.add_argument(
         "--resume", action="store_true", help="go on with what --keep-partial has left; the other options as then"
+    )
+
+
+def add_overwrite(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
+    """Whether files that this package has not written may be replaced."""
+    group.add_argument(
+        "--overwrite", action="store_true", help="replace a file that napari-gem3d has not written; never an input"
     )
 
 

@@ -43,13 +43,13 @@ def run_with_progress(job: Job, options: argparse.Namespace, started: float) -> 
     """Run a job as the options of a command say, with a progress bar on stderr; returns the exit code."""
     tell_notes(job.prepared.informed, job.prepared.mask)
     written, interrupted = generate_with_progress(
-        job, options.out, keep_partial=options.keep_partial, resume=options.resume
+        job, options.out, keep_partial=options.keep_partial, resume=options.resume, overwrite=options.overwrite
     )
     return report(written, interrupted, job.recipe, time.monotonic() - started)
 
 
 def generate_with_progress(
-    job: Job, out: Path, *, keep_partial: bool = False, resume: bool = False
+    job: Job, out: Path, *, keep_partial: bool = False, resume: bool = False, overwrite: bool = False
 ) -> tuple[Path | None, bool]:
     """Run a job with a progress bar on stderr; see `run_job`. A run that went on can be gone on with again.
 
@@ -87,7 +87,13 @@ def generate_with_progress(
 
         try:
             written = run_job(
-                job, out, cancel=cancel, progress=show, keep_partial=keep_partial or resume, resume=resume
+                job,
+                out,
+                cancel=cancel,
+                progress=show,
+                keep_partial=keep_partial or resume,
+                resume=resume,
+                overwrite=overwrite,
             )
         finally:
             bar.stop()

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from napari_gem3d.cli.options import add_overwrite
 from napari_gem3d.cli.progress import generate_with_progress, report
 
 
@@ -14,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``replay``."""
     parser.add_argument("recipe", type=Path, metavar="RECIPE.json", help="the JSON file beside a generated volume")
     parser.add_argument("--out", type=Path, help="NIfTI file to write (default: the recipe's own, replaced)")
+    add_overwrite(parser)
     parser.add_argument("--device", help="another device than the recipe's; voxels then differ slightly")
     parser.add_argument(
         "--show-command", action="store_true", help="generate nothing; print the command that makes this recipe"
@@ -23,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Generate the recipe's volume, and say what may make it differ from the first one."""
     started = time.monotonic()
+    from napari_gem3d.sampling.pair import belongs
     from napari_gem3d.sampling.recipe import read_recipe, result_of
 
     recipe = read_recipe(options.recipe)
@@ -38,9 +41,11 @@ def run(options: argparse.Namespace) -> int:
     if changed:
         print(f"napari-gem3d: voxels may differ slightly ({'; '.join(changed)}).", file=sys.stderr)
     from napari_gem3d.sampling.generation import open_job
-    from napari_gem3d.sampling.results import check_output
+    from napari_gem3d.sampling.results import check_result
 
-    check_output(recipe, out)
+    if not belongs(result_of(options.recipe)):
+        print(f"napari-gem3d: {result_of(options.recipe)} was made by another recipe than this.", file=sys.stderr)
+    check_result(recipe, out, beside=options.recipe.absolute().parent, overwrite=options.overwrite)
     job = open_job(recipe, beside=options.recipe.parent)
-    written, interrupted = generate_with_progress(job, out)
+    written, interrupted = generate_with_progress(job, out, overwrite=options.overwrite)
     return report(written, interrupted, recipe, time.monotonic() - started)

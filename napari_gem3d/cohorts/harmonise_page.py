@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from napari_gem3d.evaluation.markup import anchor, document, note, picture, sect
 from napari_gem3d.evaluation.wording import several
 from napari_gem3d.io import read_label_map, read_volume
 from napari_gem3d.io.checks import Reading
+from napari_gem3d.io.files import temporary_folder
 from napari_gem3d.io.slices import is_slice
 from napari_gem3d.labels import Label, LabelTable
 from napari_gem3d.pictures import Row, planes_in_rows
@@ -214,7 +214,7 @@ def _point(scan: Volume, index: int) -> Sequence[float]:
 
 
 def _planes(rows: Sequence[Row], at: Sequence[float] | None = None) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="napari-gem3d-report-") as folder:
+    with temporary_folder("report") as folder:
         path = Path(folder) / "planes.png"
         planes_in_rows(rows, path, at)
         return path.read_bytes()

@@ -16,13 +16,12 @@ from pydantic import ValidationError
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import replacing, sha256
 from napari_gem3d.io.documents import read_json
+from napari_gem3d.io.files import tidy
 from napari_gem3d.sampling.recipe import sidecar
 from napari_gem3d.sampling.settings import Strict
 
 Kind = Literal["IC", "IG", "edit", "real", "baseline", "harmonised"]
 ENDING = ".nii.gz"
-# What `replacing` leaves when a process is killed while it writes. nnU-Net would take it for a case.
-_LITTER = re.compile(r"\.\d+-.+")
 
 
 class Record(Strict):
@@ -149,9 +148,7 @@ class Layout:
             else:
                 there[name] = record
         for folder in (self.root, self.images, self.labels, self.masks, self.records):
-            for path in folder.iterdir():
-                if path.is_file() and _LITTER.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
+            tidy(folder)  # nnU-Net would take a file that was being written for a case
         return there
 
 

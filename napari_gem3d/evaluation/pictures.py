@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from napari_gem3d.evaluation.pairs import Pair, read_scan
 from napari_gem3d.io import read_label_map
+from napari_gem3d.io.files import temporary_folder
 from napari_gem3d.pictures import Row, planes_in_rows
 
 # How many scans are shown that have no real one beside them.
@@ -67,7 +67,7 @@ def _beside(pair: Pair) -> bytes:
 
 
 def _planes(rows: Sequence[Row]) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="napari-gem3d-report-") as folder:
+    with temporary_folder("report") as folder:
         path = Path(folder) / "planes.png"
         planes_in_rows(rows, path)
         return path.read_bytes()

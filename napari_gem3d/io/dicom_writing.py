@@ -6,7 +6,6 @@ single-frame CT and MR images that every archive and viewer stacks to a volume.
 
 from __future__ import annotations
 
-import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from pydicom.valuerep import format_number_as_ds
 from napari_gem3d import __version__
 from napari_gem3d.errors import InputError
 from napari_gem3d.grid import Grid
+from napari_gem3d.io.files import put_folder, staging
 from napari_gem3d.volume import Volume, resample
 
 SYNTHETIC = "SYNTHETIC"
@@ -73,14 +73,12 @@ def write_dicom(volume: Volume, folder: Path | str, *, modality: Literal["MR", "
     _add_window(common, shown.voxels, modality)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-            staged = Path(temporary) / "series"
+        with staging(folder) as temporary:
+            staged = temporary / "series"
             staged.mkdir()
             for index, pixels in enumerate(stored):
                 _write_slice(common, shown.grid, index, pixels, staged / f"{index + 1:04d}.dcm")
-            if folder.is_dir():
-                folder.rmdir()  # empty, and in the way of a renaming on Windows
-            staged.rename(folder)
+            put_folder(staged, folder)
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror or error}); choose another place.") from error
     return folder

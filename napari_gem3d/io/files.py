@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
+import platform
+import re
+import secrets
+import shutil
 import stat
 import tempfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +21,11 @@ from napari_gem3d.errors import InputError, OutputError
 from napari_gem3d.io.dicom_files import holds_dicom, is_dicom, series_files
 
 _HASHED_AT_ONCE = 2**20
-_LONGEST_NAME = 255  # bytes, of nearly every file system
+LONGEST_NAME = 255  # bytes, of nearly every file system
+# Names of files that are being written: machine, process, a random part, and the name that they get; earlier versions
+# had the process alone.
+LITTER = re.compile(r"\.(?:([0-9a-f]{8})-(\d+)-[0-9a-f]{8}|()(\d+))-.+", re.DOTALL)
+_MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
 
 
 @contextmanager
@@ -35,6 +45,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     if not path.parent.is_dir():
         raise OutputError(f"The folder {path.parent} does not exist; create it or write somewhere else.")
+    tidy(path.parent, path.name)
     temporary = path.with_name(_temporary_name(path.name))
     try:
         yield temporary
@@ -47,12 +58,91 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 
 def _temporary_name(name: str) -> str:
-    """A hidden name of this process, no longer than file systems allow, with the suffix that tells the format."""
-    whole = f".{os.getpid()}-{name}"
-    if len(os.fsencode(whole)) <= _LONGEST_NAME or len(os.fsencode(name)) > _LONGEST_NAME:
-        return whole
+    """A hidden name that no other process has, of this machine or another one, no longer than file systems allow.
+
+    It ends with the suffix that tells the format.
+    """
+    start = f".{_MACHINE}-{os.getpid()}-{secrets.token_hex(4)}-"
+    if len(os.fsencode(start + name)) <= LONGEST_NAME or len(os.fsencode(name)) > LONGEST_NAME:
+        return start + name
+    return start + _shortened(name)
+
+
+def _shortened(name: str) -> str:
     suffix = "".join(Path(name[-20:]).suffixes[-2:])
-    return f".{os.getpid()}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{suffix}"
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:16] + suffix
+
+
+@contextmanager
+def staging(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path`, in which what goes there is made; removed at the end, or by the next run."""
+    tidy(path.parent, path.name)
+    folder = path.with_name(_temporary_name(path.name))
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def temporary_folder(name: str) -> AbstractContextManager[Path]:
+    """A private folder in the system's temp directory; see `staging`."""
+    return staging(Path(tempfile.gettempdir(), f"napari-gem3d-{name}"))
+
+
+def put_folder(staged: Path, folder: Path) -> None:
+    """Bring a finished folder to its place; what was there is beside `staged` then, or in its place, to be removed.
+
+    Where the system can exchange two folders in one step (Linux), one of the two is there at every moment.
+    """
+    if not folder.exists():
+        staged.rename(folder)
+        return
+    if _exchanged(staged, folder):
+        return
+    aside = staged.with_name(f"{staged.name}-replaced")
+    folder.rename(aside)
+    try:
+        staged.rename(folder)
+    except BaseException:
+        aside.rename(folder)
+        raise
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Whether the system has exchanged two folders by ``renameat2``."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(call(here, os.fsencode(one.absolute()), here, os.fsencode(other.absolute()), exchange) == 0)
+
+
+def tidy(folder: Path, name: str | None = None) -> None:
+    """Remove what processes that were killed have left in a folder: files and folders that they were writing.
+
+    What processes that live are writing stays, and so does that of other machines. With a name, only what would have
+    got it goes.
+    """
+    with suppress(OSError):
+        hidden = [entry.name for entry in os.scandir(folder) if entry.name.startswith(".")]
+        for match in filter(None, map(LITTER.fullmatch, hidden)):
+            if match[1] not in (_MACHINE, None) or _lives(int(match[2] or match[4])):
+                continue
+            if name is None or match[0].endswith((f"-{name}", f"-{_shortened(name)}")):
+                path = folder / match[0]
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    """Whether a process of this machine lives; unknown counts as yes."""
+    import psutil
+
+    return bool(psutil.pid_exists(process))
 
 
 def check_writable(folder: Path) -> None:
@@ -62,8 +152,8 @@ def check_writable(folder: Path) -> None:
     """
     try:
         there = next(part for part in (folder, *folder.absolute().parents) if part.exists())
-        with tempfile.TemporaryDirectory(dir=there, prefix=".gem3d-") as trial:
-            Path(trial, folder.name or "x").mkdir()
+        with staging(there / "trial") as trial:
+            (trial / (folder.name or "x")).mkdir()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"{folder} cannot be written ({reason}); choose another place, or make room.") from error

@@ -109,6 +109,12 @@ def header_description(path: Path) -> str:
         return ""
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a file bears the mark of this package in its header."""
+    words = header_description(path)
+    return "napari-gem3d" in words or words == "body"  # the mark of bodies in earlier versions
+
+
 def _description(header: Any) -> str:
     return bytes(header["descrip"]).rstrip(b"\0").decode("utf-8", "replace")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -10,10 +9,11 @@ from typing import Any, Literal
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import read_label_map, read_volume, sha256, write_volume
 from napari_gem3d.io.dicom_writing import check_new_folder, write_dicom
-from napari_gem3d.io.nifti import LABEL_MAP, SYNTHETIC, header_description
+from napari_gem3d.io.files import check_writable, staging
+from napari_gem3d.io.outputs import check_output, is_record
+from napari_gem3d.sampling.pair import belongs, write_pair
 from napari_gem3d.sampling.recipe import Recipe, read_recipe, sidecar, write_recipe
 from napari_gem3d.sampling.references import InputFile
-from napari_gem3d.sampling.results import check_output
 from napari_gem3d.volume import Volume
 
 
@@ -42,17 +42,18 @@ def export_nifti(volume: Volume, recipe: Recipe, out: Path | str, *, sources: It
         If a file is in the way that is no earlier result, a label map is missing, or nothing can be written.
     """
     out = Path(out)
-    check_output(recipe, out)
     labels = _label_maps(recipe, out)
-    _check_nothing_lost(out, list(labels), [*sources, *(Path(file.path) for file in recipe.files if file.path)])
+    kept = [*sources, *(Path(file.path) for file in recipe.files if file.path)]
+    check_output(out, record=sidecar(out), inputs=kept, size=volume.voxels.size * 4)
+    for target in labels:
+        check_output(target, inputs=kept)
     try:
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-            staged = Path(temporary)
-            write_volume(volume, staged / out.name)
+        with staging(out) as staged:
             copies = {file: _copied(file, staged / target.name, target) for target, file in labels.items()}
-            write_recipe(_for_others(_with_copies(recipe, copies)), staged / sidecar(out).name)
-            # Everything is written before the first name appears.
+            write_pair(volume, _for_others(_with_copies(recipe, copies)), staged / out.name)
+            # Everything is written before the first name appears, and no volume lies beside another's recipe.
             written = [out, *labels, sidecar(out)]
+            sidecar(out).unlink(missing_ok=True)
             for target in written:
                 (staged / target.name).replace(target)
     except OSError as error:
@@ -81,11 +82,18 @@ def export_dicom(
     """
     folder = Path(folder)
     check_new_folder(folder)
-    if sidecar(folder).exists():
-        raise InputError(f"{sidecar(folder)} exists already; give the folder another name.")
-    write_dicom(volume, folder, modality=modality or recipe.plan.modality, description=in_words(recipe))
-    write_recipe(_for_others(recipe), sidecar(folder))
-    return folder
+    beside = sidecar(folder)
+    # Without its folder a recipe is what an export that was stopped has left.
+    if beside.exists() and not is_record(beside):
+        raise InputError(f"{beside} exists and is no recipe; give the folder another name.")
+    check_writable(folder.absolute().parent)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    write_recipe(_for_others(recipe), beside)
+    try:
+        return write_dicom(volume, folder, modality=modality or recipe.plan.modality, description=in_words(recipe))
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def export_file(path: Path | str, folder: Path | str, modality: Literal["MR", "CT"] | None = None) -> Path:
@@ -109,6 +117,8 @@ def export_file(path: Path | str, folder: Path | str, modality: Literal["MR", "C
         raise InputError(
             f"{path} does not carry the mark of a synthetic volume; only results of napari-gem3d are exported."
         )
+    if not belongs(path):
+        raise InputError(f"{sidecar(path)} is not the recipe of {path}; bring its own back, or move it away.")
     if sidecar(path).exists():
         return export_dicom(volume, read_recipe(sidecar(path)), folder, modality)
     if modality is None:
@@ -131,16 +141,6 @@ def _label_maps(recipe: Recipe, out: Path) -> dict[Path, InputFile]:
     stem = sidecar(out).stem
     after, before = out.with_name(f"{stem}_labels.nii.gz"), out.with_name(f"{stem}_labels-before.nii.gz")
     return {after: recipe.mask} if recipe.edit is None else {after: recipe.edit.edited, before: recipe.mask}
-
-
-def _check_nothing_lost(out: Path, labels: list[Path], sources: Iterable[Path]) -> None:
-    """Raise InputError if a file in the way is a source, or anything but an earlier export."""
-    kept = {source.resolve() for source in sources}
-    for target, mark in ((out, SYNTHETIC), *((path, LABEL_MAP) for path in labels)):
-        if target.resolve() in kept:
-            raise InputError(f"{target} is the file of a scan or label map; export under another name.")
-        if target.exists() and header_description(target) != mark:
-            raise InputError(f"{target} exists and was not written by napari-gem3d; export under another name.")
 
 
 def _copied(file: InputFile, staged: Path, target: Path) -> InputFile:

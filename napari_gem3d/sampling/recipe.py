@@ -314,7 +314,12 @@ def result_of(recipe: Path | str) -> Path:
 def write_recipe(recipe: Recipe, path: Path | str) -> None:
     """Write a recipe as JSON, whole or not at all; InputError if that is not possible."""
     with replacing(path) as temporary:
-        temporary.write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(recipe_text(recipe), encoding="utf-8")
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """A recipe as its file has it."""
+    return recipe.model_dump_json(indent=2) + "\n"
 
 
 def read_recipe(path: Path | str) -> Recipe:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -16,6 +18,20 @@ from napari_gem3d.sampling.settings import Strict
 from napari_gem3d.volume import Volume
 
 _NO_NUL = r"^[^\x00]*$"  # no system has files of such names
+_BYTE = re.compile(rb"\\x([0-9a-f]{2})")
+
+
+def _as_text(path: Path | str) -> str:
+    r"""A path as JSON can hold it: bytes of a name that are no UTF-8, as older systems have them, become "\xfc"."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _from_text(text: str) -> Path:
+    """The path that a recipe names."""
+    path = Path(text)
+    if "\\x" not in text or path.exists():
+        return path
+    return Path(os.fsdecode(_BYTE.sub(lambda match: bytes.fromhex(match[1].decode()), text.encode())))
 
 
 class InputFile(Strict):
@@ -46,7 +62,7 @@ class InputFile(Strict):
     @classmethod
     def of(cls, path: Path | str, **how: Unpack[Reading]) -> InputFile:
         """Hash a file; InputError if it cannot be read."""
-        return cls(path=str(path), sha256=sha256(path), **how)
+        return cls(path=_as_text(path), sha256=sha256(path), **how)
 
     @classmethod
     def of_array(cls, volume: Volume) -> InputFile:
@@ -69,7 +85,7 @@ class InputFile(Strict):
         """
         if not self.path:
             raise InputError("The recipe's inputs were arrays in memory, not files; generate again from the arrays.")
-        path = Path(self.path)
+        path = _from_text(self.path)
         if beside is not None and not path.exists():
             moved = (beside / path, beside / path.name)
             path = next((candidate for candidate in moved if candidate.exists()), path)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from napari_gem3d.bundle import ModelBundle
-from napari_gem3d.errors import InputError
-from napari_gem3d.io import write_volume
-from napari_gem3d.io.documents import read_json
+from napari_gem3d.io.outputs import check_output
 from napari_gem3d.sampling.generation import open_job
 from napari_gem3d.sampling.job import Job, Part
+from napari_gem3d.sampling.pair import belongs, write_pair
 from napari_gem3d.sampling.partial import identity, load_state, partial_result, save_state, state_of
-from napari_gem3d.sampling.recipe import FORMAT, Recipe, read_recipe, result_of, sidecar, write_recipe
+from napari_gem3d.sampling.recipe import Recipe, read_recipe, result_of, sidecar
 
 
 def run_recipe(
@@ -24,6 +24,7 @@ def run_recipe(
     progress: Callable[[Part], None] | None = None,
     keep_partial: bool = False,
     resume: bool = False,
+    overwrite: bool = False,
     beside: Path | None = None,
     bundle: ModelBundle | None = None,
 ) -> Path | None:
@@ -34,7 +35,7 @@ def run_recipe(
     recipe
         What to generate.
     out
-        Ends in .nii or .nii.gz; its folder is made if needed, an existing result is replaced.
+        Ends in .nii or .nii.gz; its folder is made if needed, an existing result of this package is replaced.
     cancel
         Stops the generation; then nothing is written, unless `keep_partial`.
     progress
@@ -45,6 +46,8 @@ def run_recipe(
     resume
         Go on with the partial result that lies beside `out`, which is removed once the whole one is written. On a
         processor the bytes are those of a run that was never stopped.
+    overwrite
+        Whether a file that this package has not written may be replaced; inputs never are.
     beside, bundle
         See `open_job`; who makes many volumes loads the model once.
 
@@ -60,9 +63,10 @@ def run_recipe(
         recipe to go on with.
     """
     out = Path(out)
-    check_output(recipe, out)
+    check_result(recipe, out, beside=beside, overwrite=overwrite)
     job = open_job(recipe, beside=beside, bundle=bundle)
-    return run_job(job, out, cancel=cancel, progress=progress, keep_partial=keep_partial, resume=resume)
+    how: dict[str, Any] = {"keep_partial": keep_partial, "resume": resume, "overwrite": overwrite}
+    return run_job(job, out, cancel=cancel, progress=progress, **how)
 
 
 def run_job(
@@ -73,10 +77,11 @@ def run_job(
     progress: Callable[[Part], None] | None = None,
     keep_partial: bool = False,
     resume: bool = False,
+    overwrite: bool = False,
 ) -> Path | None:
     """Run a job that is open, and write its volume with the recipe beside it; see `run_recipe`."""
     out = Path(out)
-    check_output(job.recipe, out)
+    check_result(job.recipe, out, overwrite=overwrite, size=job.prepared.mask.voxels.size * 4)
     partial = partial_result(out)
     if resume:
         load_state(job, state_of(partial))
@@ -102,6 +107,7 @@ def replay(
     out: Path | str | None = None,
     *,
     device: str | None = None,
+    overwrite: bool = False,
     cancel: Event | None = None,
     progress: Callable[[Part], None] | None = None,
 ) -> Path | None:
@@ -115,51 +121,36 @@ def replay(
         Where to write; over the first result, beside the recipe, if not given.
     device
         Another device than the recipe's, whose voxels then differ slightly.
-    cancel, progress
+    overwrite, cancel, progress
         As for `run_recipe`, which also says what is returned and raised.
     """
     path = Path(recipe)
     read = read_recipe(path)
     if device is not None:
         read = read.on_device(device)
-    return run_recipe(
-        read, result_of(path) if out is None else out, cancel=cancel, progress=progress, beside=path.parent
-    )
+    where = result_of(path) if out is None else out
+    return run_recipe(read, where, overwrite=overwrite, cancel=cancel, progress=progress, beside=path.absolute().parent)
 
 
-def check_output(recipe: Recipe, out: Path) -> None:
-    """Make the folder of a result; InputError if the result could not be written or would replace something else."""
-    if not out.name.lower().endswith((".nii", ".nii.gz")):
-        raise InputError(f"{out} does not end in .nii or .nii.gz; results are written as NIfTI, change the name.")
-    if out.resolve() in [Path(file.path).resolve() for file in recipe.files if file.path]:
-        raise InputError(f"{out} is one of the inputs; write the result somewhere else.")
-    beside = sidecar(out)
-    if beside.exists() and not _is_recipe(beside):
-        raise InputError(f"{beside} exists and is no recipe; write the result somewhere else.")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The folder {out.parent} cannot be made ({error.strerror}); choose another place.") from error
-
-
-def _is_recipe(path: Path) -> bool:
-    try:
-        raw = read_json(path)
-    except InputError:
-        return False
-    return isinstance(raw, dict) and raw.get("format") == FORMAT
+def check_result(
+    recipe: Recipe, out: Path, *, beside: Path | None = None, overwrite: bool = False, size: int = 0
+) -> None:
+    """Find out before the work whether a result can be written; see `check_output` for what is refused."""
+    paths = [Path(file.path) for file in recipe.files if file.path]
+    if beside is not None:
+        paths += [moved for path in paths for moved in (beside / path, beside / path.name)]
+    check_output(out, record=sidecar(out), inputs=paths, overwrite=overwrite, size=size)
 
 
 def is_made(recipe: Recipe, out: Path) -> bool:
     """Whether `out` is the result of this recipe, by the recipe beside it, wherever the files lay when it was made."""
     beside = sidecar(out)
-    return out.exists() and beside.exists() and identity(read_recipe(beside)) == identity(recipe)
+    there = out.exists() and beside.exists() and belongs(out)
+    return there and identity(read_recipe(beside)) == identity(recipe)
 
 
 def write_result(job: Job, out: Path | str) -> Path:
-    """Write a job's result as NIfTI and its recipe beside it, each whole or not at all; returns the path."""
+    """Write a job's result as NIfTI and its recipe beside it, both or neither; returns the path."""
     out = Path(out)
-    check_output(job.recipe, out)
-    write_volume(job.result(), out)
-    write_recipe(job.recipe, sidecar(out))
+    write_pair(job.result(), job.recipe, out)
     return out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +13,9 @@ from numpy.typing import NDArray
 
 from napari_gem3d.bundle import ModelBundle, Plan, load_bundle, save_bundle
 from napari_gem3d.bundle.conditioning import Conditions
-from napari_gem3d.bundle.store import put_folder
 from napari_gem3d.device import autocast
 from napari_gem3d.errors import InputError
+from napari_gem3d.io.files import put_folder, staging
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.sampling.generation import generate
 from napari_gem3d.sampling.informed import draw_slice
@@ -60,7 +59,7 @@ def put_bundle(
     InputError
         If it fails; the failed one is kept as ``bundle-failed``, what was in its place stays.
     """
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+    with staging(folder) as temporary:
         candidate = Path(temporary) / folder.name
         save_bundle(bundle, candidate)
         try:
@@ -75,7 +74,7 @@ def put_bundle(
                 "history.png and the pictures of its stages, and train them anew or longer."
             ) from error
         (candidate / "README.md").write_text(card(checked), encoding="utf-8")
-        put_folder(candidate, folder, Path(temporary) / "replaced")
+        put_folder(candidate, folder)
 
 
 def check_bundle(folder: Path, cache: Cache, device: torch.device, precision: str) -> str:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_gem3d.anatomy import Completed
-from napari_gem3d.io import write_volume
 from napari_gem3d.io.nifti import SUFFIXES
 from napari_gem3d.labels import LabelMap
 from napari_gem3d.numbering import MODEL
@@ -158,10 +157,9 @@ class CoreEngine:
 
     def save(self, volume: Volume, recipe: Recipe, path: Path) -> None:
         """Write a result as NIfTI and its recipe beside it."""
-        from napari_gem3d.sampling.recipe import sidecar, write_recipe
+        from napari_gem3d.sampling.pair import write_pair
 
-        write_volume(volume, path)
-        write_recipe(recipe, sidecar(path))
+        write_pair(volume, recipe, path)
 
     def read_recipe(self, path: Path) -> Recipe:
         """The recipe beside a result; InputError as `read_recipe`."""

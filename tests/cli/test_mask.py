@@ -145,7 +145,7 @@ def test_a_transplant_needs_a_place(tiny_patient, tiny_model, tmp_path, capsys):
 def test_somebody_elses_json_is_not_overwritten(tiny_patient, tiny_model, tmp_path, capsys):
     (tmp_path / "out.json").write_text('{"format": "mine"}')
     assert run(tiny_patient, tiny_model, tmp_path / "out.nii.gz", "--remove") == 2
-    assert "is no record of an edit" in capsys.readouterr().err
+    assert "is no record of napari-gem3d" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
 
 

@@ -51,7 +51,7 @@ def test_nifti_with_label_map_and_recipe(recipe, made, tiny_patient, tmp_path):
     np.testing.assert_array_equal(again.voxels, made.voxels)
     assert again.grid == made.grid and again.voxels.dtype == made.voxels.dtype
     header = nib.load(folder / "out.nii.gz").header
-    assert header["descrip"].item() == b"synthetic: napari-gem3d" and header.get_xyzt_units()[0] == "mm"
+    assert b"synthetic: napari-gem3d, recipe " in header["descrip"].item() and header.get_xyzt_units()[0] == "mm"
     np.testing.assert_array_equal(
         read_label_map(folder / "out_labels.nii.gz").voxels, read_label_map(tiny_patient.labels).voxels
     )
@@ -94,9 +94,7 @@ def test_sources_are_never_replaced(recipe, made, tiny_patient, tmp_path):
     for path in (tiny_patient.scan, tiny_patient.labels, link):
         with pytest.raises(InputError, match="is one of the inputs; write the result somewhere else"):
             export_nifti(made, recipe, path)
-    with pytest.raises(
-        InputError, match=r"open\.nii\.gz is the file of a scan or label map; export under another name"
-    ):
+    with pytest.raises(InputError, match=r"open\.nii\.gz is one of the inputs; write the result somewhere else"):
         export_nifti(made, recipe, other, sources=[other])
     assert contents(tiny_patient.scan.parent) == before
 
@@ -114,10 +112,10 @@ def test_a_failure_leaves_the_earlier_export_whole(recipe, made, tmp_path, monke
     export_nifti(made, recipe, tmp_path / "out.nii.gz")
     before = contents(tmp_path)
 
-    def full_disk(recipe, path):
+    def full_disk(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("napari_gem3d.sampling.export.write_recipe", full_disk)
+    monkeypatch.setattr("napari_gem3d.sampling.pair.write_volume", full_disk)
     with pytest.raises(InputError, match="No space left on device"):
         export_nifti(made.with_voxels(made.voxels + 1), recipe, tmp_path / "out.nii.gz")
     assert contents(tmp_path) == before and len(list(tmp_path.iterdir())) == len(before)

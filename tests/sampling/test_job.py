@@ -277,12 +277,12 @@ def test_results_never_replace_inputs_or_files_of_others(tiny_patient, tiny_mode
     with pytest.raises(InputError, match=r"scan.nii.gz is one of the inputs"):
         run_recipe(recipe, scan)
     (tmp_path / "sub-01.json").write_text('{"RepetitionTime": 2.0}')
-    with pytest.raises(InputError, match=r"sub-01.json exists and is no recipe"):
+    with pytest.raises(InputError, match=r"sub-01.json exists and is no record of napari-gem3d"):
         run_recipe(recipe, tmp_path / "sub-01.nii.gz")
     with pytest.raises(InputError, match=r"does not end in .nii or .nii.gz"):
         run_recipe(recipe, tmp_path / "out.mha")
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be written"):
         run_recipe(recipe, tmp_path / "file" / "out.nii.gz")
     assert scan.read_bytes() == tiny_patient.scan.read_bytes()
 

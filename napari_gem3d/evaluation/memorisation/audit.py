@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from napari_gem3d.evaluation.memorisation.space import Slices, Space
 from napari_gem3d.evaluation.memorisation.verdict import COPY, Neighbours, Yardstick, worst
 from napari_gem3d.foreground import foreground
 from napari_gem3d.io import read_volume
+from napari_gem3d.io.files import temporary_folder
 
 Say = Callable[[str], None]
 
@@ -142,7 +142,7 @@ def audit(
     InputError
         If a scan cannot be used, or a held-out scan is one of the training scans.
     """
-    with tempfile.TemporaryDirectory(prefix="napari-gem3d-audit-") as folder:
+    with temporary_folder("audit") as folder:
         kept = {space.name: Path(folder) / space.name for space in spaces}
         for place in kept.values():
             place.mkdir()

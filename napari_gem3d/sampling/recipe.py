@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -301,7 +302,7 @@ def current_versions() -> dict[str, str]:
 def sidecar(result: Path | str) -> Path:
     """Where the recipe of a result lies: OUT.json beside OUT.nii.gz."""
     result = Path(result)
-    return result.with_name(result.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    return result.with_name(re.sub(r"(\.nii)?(\.gz)?$", "", result.name, count=1, flags=re.IGNORECASE) + ".json")
 
 
 def result_of(recipe: Path | str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Literal
 
 import torch
@@ -16,6 +17,11 @@ from torch.nn import functional
 from napari_gem3d.networks.slice_unet import SliceUNet
 
 NormAt = Literal["slice", "pixel"]
+
+
+# Held by whoever calls a volume U-Net that others may call as well: its layers learn from one place how many slices
+# there are. Two generations in threads of their own take turns.
+IN_TURN = Lock()
 
 
 @dataclass

@@ -55,7 +55,7 @@ def no_body(voxels: NDArray[np.integer], body: int, lesions: Collection[int], in
             return f"covers {covered:.0%} of what the scan shows"
     if not lesion.any():
         return ""
-    if np.count_nonzero(shown) < _FILLED * shown.size:
+    if inside is None and np.count_nonzero(shown) < _FILLED * shown.size:
         return f"fills {np.count_nonzero(shown) / shown.size:.1%} of the field of view"
     if np.count_nonzero(shown) < np.count_nonzero(lesion):
         return "is smaller than the lesion"

@@ -19,6 +19,7 @@ from napari_gem3d.device import autocast
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import replacing
 from napari_gem3d.io.files import private_folder
+from napari_gem3d.networks.volume_unet import IN_TURN
 from napari_gem3d.sampling.work import Work
 
 # Bytes a voxel of what a job holds on its grid: scans, label maps, masks, the result, and for an edit what was drawn.
@@ -113,7 +114,8 @@ def measure_step(bundle: ModelBundle, device: torch.device, precision: str) -> S
     with peak_memory(device) as peak, torch.inference_mode(), autocast(precision, device):
         for _ in range(2):
             begun = time.perf_counter()
-            network(x, t, num_slices=plan.window).sum().item()  # waits for the device
+            with IN_TURN:
+                network(x, t, num_slices=plan.window).sum().item()  # waits for the device
             seconds = time.perf_counter() - begun
     return Speed(seconds=seconds, memory=peak.growth)
 

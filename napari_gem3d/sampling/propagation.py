@@ -15,6 +15,7 @@ from napari_gem3d.bundle import ModelBundle
 from napari_gem3d.bundle.conditioning import Conditions
 from napari_gem3d.device import autocast
 from napari_gem3d.errors import InputError
+from napari_gem3d.networks.volume_unet import IN_TURN
 from napari_gem3d.sampling.compiled import Compiled
 from napari_gem3d.sampling.corrections import Corrections, kriging_weights, persistence_weights
 from napari_gem3d.sampling.memory import Workplace
@@ -208,7 +209,7 @@ class Propagation:
         @torch.inference_mode()
         def network(x: Tensor, timestep: int) -> Tensor:
             t = torch.full((len(x),), timestep, device=x.device)
-            with autocast(self.place.precision, device):
+            with IN_TURN, autocast(self.place.precision, device):
                 return self.network(torch.cat([x, conditions], dim=1), t, num_slices=len(batch[0].slices))
 
         solver = make_solver(schedule, settings.solver, settings.steps, settings.eta)

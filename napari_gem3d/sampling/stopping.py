@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event
+from threading import Event, get_ident
 from typing import Any
 
 from torch import nn
@@ -25,9 +25,11 @@ def stoppable(network: nn.Module, cancel: Event | None) -> Iterator[None]:
     cancel
         Once it is set, whichever layer comes next raises.
     """
+    thread = get_ident()
 
     def check(module: nn.Module, inputs: Any) -> None:
-        if cancel is not None and cancel.is_set():
+        # Another generation may go through the same network in a thread of its own.
+        if cancel is not None and cancel.is_set() and get_ident() == thread:
             raise Stopped
 
     handles = [] if cancel is None else [module.register_forward_pre_hook(check) for module in network.modules()]

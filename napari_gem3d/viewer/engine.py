@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from napari_gem3d.sampling.job import Job as CoreJob
     from napari_gem3d.sampling.recipe import Recipe
 
+# Bundles that stay in memory: a model and one that it is compared with.
+_LOADED = 2
+
 
 class CoreEngine:
     """The core itself. Its modules are imported in the worker's thread: PyTorch takes seconds to load.
@@ -40,7 +43,8 @@ class CoreEngine:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._bundles: dict[str, ModelBundle] = {}
+        self._bundles: dict[str, ModelBundle] = {}  # the one used last comes last
+        self._named: dict[str, None] = {}
 
     @cached_property
     def _speeds(self) -> Speeds:
@@ -53,7 +57,7 @@ class CoreEngine:
         from napari_gem3d.bundle import known_models
 
         plan = self._bundle(model).plan
-        models = tuple(dict.fromkeys([*known_models(), *self._bundles]))
+        models = tuple(dict.fromkeys([*known_models(), *self._named]))
         draws = self._bundle(model).position_unet is not None
         return LoadedModel(plan.labels, plan.default_steps, _devices(), models, draws)
 
@@ -184,9 +188,12 @@ class CoreEngine:
     def _bundle(self, model: str) -> ModelBundle:
         from napari_gem3d.bundle import load_bundle
 
-        if model not in self._bundles:
-            self._bundles[model] = load_bundle(model)
-        return self._bundles[model]
+        self._named.setdefault(model)
+        bundle = self._bundles.pop(model, None) or load_bundle(model)
+        self._bundles[model] = bundle
+        while len(self._bundles) > _LOADED:
+            del self._bundles[next(iter(self._bundles))]
+        return bundle
 
 
 def _devices() -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
+from filelock import BaseFileLock, FileLock, Timeout
 from platformdirs import user_cache_path, user_log_path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -23,7 +24,7 @@ from napari_gem3d.labels import LabelMap
 logger = logging.getLogger(__name__)
 
 _APP = "napari-gem3d"
-_JOURNAL = "session.json"
+_JOURNAL, _LOCK = "session.json", "session.lock"
 # Sessions go after two weeks, and the oldest ones earlier if all of them together take more than this.
 KEPT_DAYS = 14
 KEPT_BYTES = 8 * 2**30
@@ -66,7 +67,9 @@ class Journal(_Entry):
     Attributes
     ----------
     pid, born
-        The process, and when it began: numbers of processes are used again.
+        The process, and when it began.
+    locked
+        Whether the session holds a lock as long as it goes on. Those of earlier versions did not: their process tells.
     ended
         Whether the panel was closed, or the user has let go of the session.
     patients
@@ -79,20 +82,20 @@ class Journal(_Entry):
     format_version: Literal[1] = 1
     pid: int
     born: float
+    locked: bool = False
     ended: bool = False
     patients: tuple[Path, ...] = ()
     masks: tuple[SavedMask, ...] = ()
     runs: tuple[SavedRun, ...] = ()
 
     @property
-    def lost(self) -> bool:
-        """Whether its process is gone without having ended it, and there is something to restore."""
-        worth = bool(self.runs) or any(mask.changed for mask in self.masks)
-        return worth and not self.ended and not _is_alive(self.pid, self.born)
+    def unfinished(self) -> bool:
+        """Whether nobody has ended it, and there is something to restore."""
+        return not self.ended and (bool(self.runs) or any(mask.changed for mask in self.masks))
 
 
 class Session:
-    """One opening of the panel.
+    """One opening of the panel, which holds the lock of its folder as long as it goes on.
 
     Parameters
     ----------
@@ -109,8 +112,9 @@ class Session:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = sessions_folder() if root is None else root
-        self.folder = self.root / f"{datetime.now():%Y-%m-%d-%H%M%S}-{os.getpid()}"
+        self.folder = self.root / f"{datetime.now():%Y-%m-%d-%H%M%S%f}-{os.getpid()}"
         self._ended = False
+        self._lock: BaseFileLock | None = None
 
     def save_mask(self, mask: LabelMap) -> Path:
         """Write a label map as NIfTI under a new name; returns its path."""
@@ -120,8 +124,7 @@ class Session:
 
     def new_file(self, kind: str) -> Path:
         """A path in the folder that is not taken: KIND-NUMBER.nii.gz, without names, which may be a patient's."""
-        private_folder(self.root)
-        private_folder(self.folder)
+        self._open()
         taken = {path.name.split("-")[1][:3] for path in self.folder.glob(f"{kind}-*")}
         number = next(n for n in range(1, len(taken) + 2) if f"{n:03d}" not in taken)
         return self.folder / f"{kind}-{number:03d}.nii.gz"
@@ -130,23 +133,36 @@ class Session:
         """Write down what there is to restore, whole or not at all; nothing once the session has ended."""
         if self._ended:
             return
-        private_folder(self.root)
-        private_folder(self.folder)
+        self._open()
         _write(journal, self.folder)
 
     def journal(self) -> Journal:
         """An empty journal of this process."""
-        return Journal(pid=os.getpid(), born=psutil.Process().create_time())
+        return Journal(pid=os.getpid(), born=psutil.Process().create_time(), locked=True)
 
     def end(self) -> None:
         """The panel is closed as it should be: nothing is offered the next time."""
         self._ended = True
         end_session(self.folder)
+        self.leave()
 
-    def adopt(self, folder: Path) -> None:
-        """Go on in the folder of a lost session, where the recipes of its results find their masks."""
+    def leave(self) -> None:
+        """Give the lock back, as the system does for a process that was killed."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def adopt(self, folder: Path, lock: BaseFileLock) -> None:
+        """Go on in the folder of a lost session that was claimed: recipes of its results find their masks there."""
         end_session(self.folder)
-        self.folder = folder
+        self.leave()
+        self.folder, self._lock = folder, lock
+
+    def _open(self) -> None:
+        private_folder(self.root)
+        private_folder(self.folder)
+        if self._lock is None:
+            self._lock = claim(self.folder)
 
 
 def sessions_folder() -> Path:
@@ -159,9 +175,30 @@ def lost_session(root: Path) -> tuple[Path, Journal] | None:
     """The latest session that a crash has ended, with what it left; None if there is none."""
     for folder in sorted(_folders(root), reverse=True):
         journal = read_journal(folder)
-        if journal is not None and journal.lost:
+        if journal is not None and journal.unfinished and not is_held(folder, journal):
             return folder, journal
     return None
+
+
+def claim(folder: Path) -> BaseFileLock | None:
+    """Take the lock of a session, for as long as the process lives or until it is released; None if another has it."""
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError):  # or a file system without locks
+        return None
+    return lock
+
+
+def is_held(folder: Path, journal: Journal | None) -> bool:
+    """Whether a process goes on with a session, or offers it to its user."""
+    if journal is not None and not journal.locked:
+        return not journal.ended and _is_alive(journal.pid, journal.born)
+    lock = claim(folder)
+    if lock is None:
+        return True
+    lock.release()
+    return False
 
 
 def read_journal(folder: Path) -> Journal | None:
@@ -203,7 +240,7 @@ def clean_sessions(root: Path, keep: Path, days: float = KEPT_DAYS, size: float 
     """
     lost = lost_session(root)
     spared = {keep} if lost is None else {keep, lost[0]}
-    folders = [folder for folder in _folders(root) if folder != keep and not _goes_on(folder)]
+    folders = [folder for folder in _folders(root) if folder != keep and not is_held(folder, read_journal(folder))]
     oldest = time.time() - days * 86400
     deleted = [folder for folder in folders if _changed(folder) < oldest]
     left = sorted((folder for folder in folders if folder not in deleted), key=_changed)
@@ -245,11 +282,6 @@ def _write(journal: Journal, folder: Path) -> None:
 def _folders(root: Path) -> list[Path]:
     """Folders named as `Session` names them."""
     return [folder for folder in root.glob("[0-9]*-[0-9]*-[0-9]*-[0-9]*-[0-9]*") if folder.is_dir()]
-
-
-def _goes_on(folder: Path) -> bool:
-    journal = read_journal(folder)
-    return journal is not None and not journal.ended and _is_alive(journal.pid, journal.born)
 
 
 def _is_alive(pid: int, born: float) -> bool:

@@ -98,17 +98,8 @@ class Workbench:
         self._parts: tuple[Part, ...] = (
             self.autosave,  # first of all: whatever fails while a window is torn down, it was no crash
             *(self.preferences, self.models, self.body, self.drawing, self.estimates, self.generation),
-            *(
-                self.results,
-                comparison,
-                self.patients,
-                self.adoption,
-                self.numbering,
-                self.masks,
-                self.lesions,
-                self.planes,
-            ),
-            *(context.worker, context.files),
+            *(self.restore, self.results, comparison, self.patients, self.adoption, self.numbering, self.masks),
+            *(self.lesions, self.planes, context.worker, context.files),
         )
         self.models.load()
         self.patients.find()

@@ -79,7 +79,7 @@ def test_a_report_that_cannot_be_written_is_found_out_before_the_work(tmp_path, 
 def test_a_trial_leaves_nothing(tmp_path, monkeypatch):
     check_writable(tmp_path / "a" / "b")
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr("napari_gem3d.io.files.tempfile.TemporaryDirectory", full_disk)
+    monkeypatch.setattr("napari_gem3d.io.files.Path.mkdir", full_disk)
     with pytest.raises(OutputError, match="No space left"):
         check_writable(tmp_path)
 

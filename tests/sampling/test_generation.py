@@ -1,6 +1,8 @@
 """Arrays in, arrays out: the same voxels as by files, however the generation is asked."""
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ import pytest
 import napari_gem3d as gem
 from napari_gem3d import InputError, LabelMap, Volume, read_label_map, read_volume, write_volume
 from napari_gem3d.bundle import load_bundle
+from napari_gem3d.networks.volume_unet import InflatedConv2d
+from napari_gem3d.volume import resample
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +83,28 @@ def test_a_recipe_of_arrays_names_their_content_and_cannot_be_replayed(bundle, a
 def test_nothing_to_generate_is_said(bundle):
     with pytest.raises(InputError, match="Nothing says what to generate"):
         gem.generate(bundle)
+
+
+def test_two_threads_may_generate_with_one_bundle(bundle, tiny_patient, monkeypatch):
+    """Windows of other lengths, and a cancel of one, leave the other as it is."""
+    scan, labels = read_volume(tiny_patient.scan), read_label_map(tiny_patient.labels)
+    slab = resample(labels, labels.grid.box((12, 0, 0), (4, *labels.shape[1:])), order=0)
+    jobs = [gem.Inputs(labels, informed=scan), gem.Inputs(slab, informed=scan)]
+    settings = gem.Settings(seed=1, steps=3, device="cpu")
+    wanted = [gem.generate(bundle, inputs, settings).result().voxels for inputs in jobs]
+    cancel = threading.Event()
+    cancel.set()
+    convolve = InflatedConv2d.forward
+
+    def slowly(layer, x):
+        time.sleep(1e-4)  # the other thread's turn
+        return convolve(layer, x)
+
+    monkeypatch.setattr(InflatedConv2d, "forward", slowly)
+    for _ in range(2):
+        with ThreadPoolExecutor(3) as pool:
+            stopped = pool.submit(lambda: list(gem.generate(bundle, jobs[0], settings, cancel=cancel)))
+            found = list(pool.map(lambda inputs: gem.generate(bundle, inputs, settings).result().voxels, jobs))
+        assert stopped.result() is not None
+        for one, other in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -87,6 +87,8 @@ class Autosave:
         self._masks[id_of(mask)] = saved
 
     def _on_runs(self, runs: tuple[Run, ...]) -> None:
+        for run in [run for run in {**self._runs, **self._asked} if run not in runs]:
+            self._forget(run)
         for run in runs:
             key = (run.status, run.seconds)
             if run.status in ("finished", "partial") and run.recipe is not None and self._asked.get(run) != key:
@@ -110,8 +112,18 @@ class Autosave:
 
         self._worker.submit(write, partial(self._on_saved, run), self._on_failure)
 
+    def _forget(self, run: Run) -> None:
+        """A result that was deleted leaves memory and disk; if it is brought back, it is written again."""
+        self._asked.pop(run, None)
+        saved = self._runs.pop(run, None)
+        if saved is not None:
+            self._worker.submit(partial(_unlink, saved.file), lambda _: None, self._on_failure)
+
     def _on_saved(self, run: Run, saved: SavedRun) -> None:
         self._runs[run] = saved
+        if run not in self._state.runs:  # deleted while it was written
+            self._forget(run)
+            return
         self._drop_oldest()
         self.write_journal()
 

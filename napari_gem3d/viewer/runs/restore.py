@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock
 from napari.layers import Layer
 from napari.types import LayerDataTuple
 from qtpy.QtWidgets import QFrame
@@ -20,7 +21,7 @@ from napari_gem3d.viewer.patients import Patient
 from napari_gem3d.viewer.reader import layer_name
 from napari_gem3d.viewer.run import Run
 from napari_gem3d.viewer.runs.autosave import Autosave
-from napari_gem3d.viewer.session import Journal, SavedMask, SavedRun, discard_session, lost_session
+from napari_gem3d.viewer.session import Journal, SavedMask, SavedRun, claim, discard_session, lost_session
 from napari_gem3d.viewer.signals import State
 from napari_gem3d.viewer.widgets import button, column, line, row, while_alive
 
@@ -87,9 +88,19 @@ class Restore:
         self._context, self._panel, self._autosave = context, context.state, autosave
         self._show_layers, self._show_run = show, show_run
         self.state = RestoreState()
+        self._lock: BaseFileLock | None = None
         lost = lost_session(context.session.root)
         if lost is not None:
+            # It is this panel's until that is closed: another one that opens meanwhile does not offer it as well.
+            self._lock = claim(lost[0])
+        if lost is not None and self._lock is not None:
             self.state.folder, self.state.journal = lost
+
+    def close(self) -> None:
+        """Leave what was offered to the next panel, if nobody has answered."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def restore(self) -> None:
         """Open the scans, masks and results of the lost session again, in the background."""
@@ -108,6 +119,7 @@ class Restore:
         folder = self.state.folder
         if folder is not None:
             self._withdraw()
+            self.close()
             self._context.files.submit(partial(discard_session, folder), None, self._panel.say_error)
 
     def _withdraw(self) -> None:
@@ -139,7 +151,9 @@ class Restore:
         return found
 
     def _show(self, folder: Path, found: _Found) -> None:
-        self._context.session.adopt(folder)
+        assert self._lock is not None, "it was claimed when it was offered"
+        self._context.session.adopt(folder, self._lock)
+        self._lock = None
         self._show_layers(found.scans)
         patients = {path_of_layer(patient.image): patient for patient in self._panel.patients}
         missing = list(found.missing)

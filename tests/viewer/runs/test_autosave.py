@@ -83,6 +83,7 @@ def test_what_is_missing_is_said_and_what_is_discarded_is_gone(generated, panel,
     folder = panel.workbench.context.session.folder
     journal = kept(panel)
     lost = folder.parent / "2026-01-01-101500-1"
+    panel.workbench.context.session.leave()
     folder.rename(lost)
     gone = journal.model_copy(update={"born": 1.0, "patients": (tmp_path / "moved.nii.gz",)})
     (lost / "session.json").write_text(gone.model_dump_json(), encoding="utf-8")

@@ -18,6 +18,7 @@ from napari_gem3d.viewer.session import (
     Journal,
     SavedMask,
     Session,
+    claim,
     clean_sessions,
     discard_session,
     end_session,
@@ -34,9 +35,10 @@ def journal_of(session: Session, **changes) -> Journal:
     return session.journal().model_copy(update={"masks": (mask,), **changes})
 
 
-def gone(session: Session) -> Journal:
-    """As a process leaves it that was killed: its number belongs to nobody, or to somebody else."""
-    return journal_of(session, born=1.0)
+def lose(session: Session, **changes) -> None:
+    """Leave it as a process does that was killed: something is written, the lock is free."""
+    session.write(journal_of(session, **changes))
+    session.leave()
 
 
 @pytest.fixture
@@ -66,12 +68,33 @@ def test_a_running_session_is_not_offered(session, tmp_path):
     assert lost_session(tmp_path) is None
 
 
+def test_a_lock_decides_and_no_clock(session, tmp_path):
+    session.write(journal_of(session, born=1.0))  # as if the clock had been set
+    assert lost_session(tmp_path) is None
+    assert clean_sessions(tmp_path, keep=tmp_path / "other", days=0, size=0) == []
+    session.leave()
+    lose(session)  # the number is that of a process that lives
+    assert lost_session(tmp_path) is not None
+
+
+def test_two_panels_after_a_crash_are_not_offered_the_same(session, tmp_path):
+    lose(session)
+    folder, _ = lost_session(tmp_path)
+    first = claim(folder)
+    assert first is not None and claim(folder) is None and lost_session(tmp_path) is None
+    second = Session(tmp_path)
+    second.adopt(folder, first)
+    assert lost_session(tmp_path) is None
+    second.leave()
+    assert lost_session(tmp_path) is not None
+
+
 def test_a_session_that_ended_is_not_offered(session, tmp_path):
-    session.write(gone(session))
+    lose(session)
     assert lost_session(tmp_path) is not None
     session.end()
     assert lost_session(tmp_path) is None
-    session.write(gone(session))  # a write that was still waiting comes too late
+    session.write(journal_of(session))  # a write that was still waiting comes too late
     assert lost_session(tmp_path) is None
 
 
@@ -94,7 +117,7 @@ def test_a_killed_process_is_offered(tmp_path):
 
 
 def test_nothing_to_restore_is_not_offered(session, tmp_path):
-    session.write(gone(session).model_copy(update={"masks": ()}))
+    lose(session, masks=())
     assert lost_session(tmp_path) is None
 
 
@@ -102,7 +125,7 @@ def test_the_latest_lost_session_is_offered(tmp_path):
     for name in ("2026-01-01-100000-1", "2026-03-01-090000-2", "2026-02-01-100000-3"):
         session = Session(tmp_path)
         session.folder = tmp_path / name
-        session.write(gone(session))
+        lose(session)
     assert lost_session(tmp_path)[0].name == "2026-03-01-090000-2"
     discard_session(tmp_path / "2026-03-01-090000-2")
     assert lost_session(tmp_path)[0].name == "2026-02-01-100000-3"
@@ -112,7 +135,7 @@ def test_the_latest_lost_session_is_offered(tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"format": "other"}', b"\xff"])
 def test_a_damaged_journal_is_passed_over(session, tmp_path, content):
-    session.write(gone(session))
+    lose(session)
     (session.folder / "session.json").write_bytes(content)
     assert read_journal(session.folder) is None and lost_session(tmp_path) is None
     session.end()
@@ -121,7 +144,7 @@ def test_a_damaged_journal_is_passed_over(session, tmp_path, content):
 def folder_of(root: Path, name: str, days: float, size: int = 10, **changes) -> Path:
     session = Session(root)
     session.folder = root / name
-    session.write(gone(session).model_copy(update={"ended": True, **changes}))
+    lose(session, **{"ended": True, **changes})
     (session.folder / "run-001-x.nii.gz").write_bytes(b"x" * size)
     then = time.time() - days * 86400
     for path in (*session.folder.iterdir(), session.folder):

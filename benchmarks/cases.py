@@ -56,7 +56,8 @@ def write_case(bundle: ModelBundle, folder: Path, slices: int) -> tuple[Path, Pa
     assert inputs.body is not None
     paths = folder / "labels.nii.gz", folder / "scan.nii.gz"
     z, y, x = inputs.mask.shape
-    wider = inputs.mask.grid.box((-8, -24, -40), (z + 16, y + 48, x + 80))
+    # Slices of 240 × 240 for the size of brain-flair.
+    wider = inputs.mask.grid.box((-8, -(y // 8), -(x // 4)), (z + 16, y + 2 * (y // 8), x + 2 * (x // 4)))
     write_volume(resample(inputs.mask, wider, order=0), paths[0])
     write_volume(resample(inputs.body, wider, order=0), paths[1])
     return paths

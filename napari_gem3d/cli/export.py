@@ -17,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("MR", "CT"),
         help="what the volume looks like (default: what the model of its recipe draws)",
     )
+    parser.add_argument(
+        "--keep-paths", action="store_true", help="name inputs in the recipe with their folders (default: names alone)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -24,6 +27,6 @@ def run(options: argparse.Namespace) -> int:
     check_exist(options.volume)
     from napari_gem3d.sampling.export import export_file
 
-    folder = export_file(options.volume, options.dicom, options.modality)
+    folder = export_file(options.volume, options.dicom, options.modality, keep_paths=options.keep_paths)
     print(f"Wrote {len(list(folder.iterdir()))} DICOM files to {folder}.")
     return 0

@@ -62,7 +62,12 @@ def export_nifti(volume: Volume, recipe: Recipe, out: Path | str, *, sources: It
 
 
 def export_dicom(
-    volume: Volume, recipe: Recipe, folder: Path | str, modality: Literal["MR", "CT"] | None = None
+    volume: Volume,
+    recipe: Recipe,
+    folder: Path | str,
+    modality: Literal["MR", "CT"] | None = None,
+    *,
+    keep_paths: bool = False,
 ) -> Path:
     """Write a result as a DICOM series in a new folder, and its recipe beside the folder, as FOLDER.json.
 
@@ -74,6 +79,8 @@ def export_dicom(
         A new or empty folder.
     modality
         What the volume looks like; by default what the recipe's model draws.
+    keep_paths
+        Whether the recipe names inputs with their folders, which tell of the machine and its users.
 
     Raises
     ------
@@ -88,7 +95,7 @@ def export_dicom(
         raise InputError(f"{beside} exists and is no recipe; give the folder another name.")
     check_writable(folder.absolute().parent)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    write_recipe(_for_others(recipe), beside)
+    write_recipe(recipe if keep_paths else _for_others(recipe), beside)
     try:
         return write_dicom(volume, folder, modality=modality or recipe.plan.modality, description=in_words(recipe))
     except BaseException:
@@ -96,14 +103,16 @@ def export_dicom(
         raise
 
 
-def export_file(path: Path | str, folder: Path | str, modality: Literal["MR", "CT"] | None = None) -> Path:
+def export_file(
+    path: Path | str, folder: Path | str, modality: Literal["MR", "CT"] | None = None, *, keep_paths: bool = False
+) -> Path:
     """Turn a synthetic NIfTI file into a DICOM series; its recipe, if it lies beside it, goes along.
 
     Parameters
     ----------
     path
         A result of this package, known by the mark in its header.
-    folder, modality
+    folder, modality, keep_paths
         As for `export_dicom`.
 
     Raises
@@ -120,7 +129,7 @@ def export_file(path: Path | str, folder: Path | str, modality: Literal["MR", "C
     if not belongs(path):
         raise InputError(f"{sidecar(path)} is not the recipe of {path}; bring its own back, or move it away.")
     if sidecar(path).exists():
-        return export_dicom(volume, read_recipe(sidecar(path)), folder, modality)
+        return export_dicom(volume, read_recipe(sidecar(path)), folder, modality, keep_paths=keep_paths)
     if modality is None:
         raise InputError(f"Without its recipe nothing says whether {path} shows MR or CT; give --modality.")
     told = "Synthetic volume of napari-gem3d; its recipe is not at hand."

@@ -152,11 +152,12 @@ class Session:
             self._lock.release()
             self._lock = None
 
-    def adopt(self, folder: Path, lock: BaseFileLock) -> None:
+    def adopt(self, folder: Path, lock: BaseFileLock | None) -> None:
         """Go on in the folder of a lost session that was claimed: recipes of its results find their masks there."""
-        end_session(self.folder)
-        self.leave()
-        self.folder, self._lock = folder, lock
+        if folder != self.folder:
+            end_session(self.folder)
+            self.leave()
+            self.folder, self._lock = folder, lock
 
     def _open(self) -> None:
         private_folder(self.root)
@@ -182,7 +183,7 @@ def lost_session(root: Path) -> tuple[Path, Journal] | None:
 
 def claim(folder: Path) -> BaseFileLock | None:
     """Take the lock of a session, for as long as the process lives or until it is released; None if another has it."""
-    lock = FileLock(folder / _LOCK)
+    lock = FileLock(folder / _LOCK, thread_local=False)  # taken in one thread, given back in another
     try:
         lock.acquire(timeout=0)
     except (Timeout, OSError):  # or a file system without locks
@@ -194,6 +195,8 @@ def is_held(folder: Path, journal: Journal | None) -> bool:
     """Whether a process goes on with a session, or offers it to its user."""
     if journal is not None and not journal.locked:
         return not journal.ended and _is_alive(journal.pid, journal.born)
+    if not (folder / _LOCK).exists():
+        return False
     lock = claim(folder)
     if lock is None:
         return True
@@ -292,7 +295,9 @@ def _is_alive(pid: int, born: float) -> bool:
 
 
 def _changed(folder: Path) -> float:
-    return max((path.lstat().st_mtime for path in (folder, *folder.iterdir())), default=0.0)
+    # Asking for the lock touches its file and the folder.
+    files = [path for path in folder.iterdir() if path.name != _LOCK]
+    return max((path.lstat().st_mtime for path in files), default=folder.lstat().st_mtime)
 
 
 def _size(folder: Path) -> int:

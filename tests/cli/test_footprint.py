@@ -34,7 +34,7 @@ def run(tmp_path):
     for place in places.values():
         place.mkdir()
     surroundings = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith("TORCHINDUCTOR")},
         "HOME": str(places["home"]),
         "XDG_CACHE_HOME": str(places["cache"]),
         "TMPDIR": str(places["temp"]),
@@ -69,7 +69,9 @@ def test_commands_write_where_they_are_told_and_talk_to_nobody(run, tiny_patient
         assert told["code"] == 0 and [used for used in told["sockets"] if "'::1'" not in used] == []
         allowed = tuple(os.path.realpath(places[name]) for name in ("cache", "temp", "out"))
         assert [path for path in told["written"] if not path.startswith((*allowed, "/dev/"))] == []
-    assert list(places["temp"].iterdir()) == [] and list(places["home"].iterdir()) == []
+    # PyTorch makes the folder of its compiler when it is imported.
+    left = [path for path in places["temp"].iterdir() if not path.name.startswith("torchinductor_")]
+    assert left == [] and list(places["home"].iterdir()) == []
     assert {path.name for path in out.iterdir()} == {
         "g.nii.gz",
         "g.json",

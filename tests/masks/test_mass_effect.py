@@ -149,7 +149,7 @@ def test_a_ventricle_beside_the_lesion_becomes_smaller_and_moves_away(case, shar
     moved = (pushed.ravel() @ case.points) / pushed.sum() - case.points[ventricle.ravel()].mean(axis=0)
     assert moved @ away > 0.05 * mm
     again = effect.pulled(pushed)
-    assert again.sum() == pytest.approx(ventricle.sum(), rel=0.03)
+    assert again.sum() == pytest.approx(ventricle.sum(), rel=0.05)  # interpolated twice
 
 
 def test_the_displacement_becomes_smaller_with_the_distance():

@@ -151,7 +151,6 @@ class Restore:
         return found
 
     def _show(self, folder: Path, found: _Found) -> None:
-        assert self._lock is not None, "it was claimed when it was offered"
         self._context.session.adopt(folder, self._lock)
         self._lock = None
         self._show_layers(found.scans)

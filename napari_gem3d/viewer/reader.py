@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from napari.settings import get_settings
 from napari.types import LayerDataTuple
+from numpy.typing import NDArray
 
 from napari_gem3d.errors import InputError
 from napari_gem3d.io import read_label_map, read_volume
@@ -23,6 +25,9 @@ SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh", ".nrrd", ".nhdr", ".dcm")
 
 # A label map has few values; an 8-bit picture has most of 256. TotalSegmentator, the largest table in use, has 117.
 _MOST_LABELS = 128
+# Share of neighbouring voxels that have one label: in the label maps of 44 patients at least 0.84, in a scan of 123
+# grey values 0.14.
+_SAME = 0.5
 # Files of more volumes are series in time.
 _MOST_VOLUMES = 8
 _WORDS = ("label", "seg", "mask")
@@ -131,7 +136,7 @@ def read_layer(path: Path) -> LayerDataTuple:
     if _named_like_labels(path):
         try:
             labels = read_label_map(path)
-            if len(labels.values()) <= _MOST_LABELS:
+            if len(labels.values()) <= _MOST_LABELS and _is_in_patches(labels.voxels):
                 return labels_layer(labels, layer_name(path))
         except InputError:
             pass  # a scan after all; what is wrong with it otherwise, `read_volume` says
@@ -146,14 +151,22 @@ def read_layer(path: Path) -> LayerDataTuple:
 
 
 def looks_like_labels(volume: Volume) -> bool:
-    """Whether the voxels (Z, Y, X) are few different whole numbers from 0 to 255, many of them 0."""
+    """Whether the voxels (Z, Y, X) are few different whole numbers from 0 to 255 in patches, many of them 0."""
     voxels = volume.voxels
     if "synthetic" in volume.meta:
         return False  # its header says that it is a scan, however few grey values it has
     if voxels.dtype.kind not in "iu" or voxels.min() != 0 or voxels.max() > 255:
         return False
     counts = np.bincount(voxels.ravel())
-    return int(np.count_nonzero(counts)) <= _MOST_LABELS and bool(counts[0] >= 0.3 * voxels.size)
+    few = int(np.count_nonzero(counts)) <= _MOST_LABELS and bool(counts[0] >= 0.3 * voxels.size)
+    return few and _is_in_patches(voxels)
+
+
+def _is_in_patches(voxels: NDArray[Any]) -> bool:
+    """Whether neighbours along x have mostly the same value, as in label maps; scans of 8 bits do not look so."""
+    one, other = voxels[..., :-1], voxels[..., 1:]
+    shown = (one != 0) & (other != 0)
+    return not shown.any() or bool(np.mean(one[shown] == other[shown]) > _SAME)
 
 
 def prefer_reader() -> None:

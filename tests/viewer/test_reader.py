@@ -144,7 +144,9 @@ def test_a_scan_in_a_folder_of_segmentations_stays_a_scan(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("voxels", "labels"),
     [
-        (np.tile(np.array([0, 0, 1, 3], np.uint8), (4, 4, 1)), True),
+        (np.tile(np.array([0, 0, 0, 1, 1, 1, 3, 3], np.uint8), (4, 4, 1)), True),
+        # A scan of 8 bits, skull-stripped: few values, many of them 0, none like its neighbour.
+        (np.pad(np.random.default_rng(0).integers(1, 120, (4, 8, 8)).astype(np.uint8), 4), False),
         (np.tile(np.array([0, 0, 1, 300], np.int16), (4, 4, 1)), False),
         (np.tile(np.array([0, 0, -1, 3], np.int16), (4, 4, 1)), False),
         (np.tile(np.array([0, 0, 1, 3], np.float32), (4, 4, 1)), False),
@@ -209,7 +211,7 @@ def test_a_series_can_be_opened_again_later_and_listed_by_its_files(series, monk
 def test_files_of_this_package_say_what_they_are(tmp_path) -> None:
     """A synthetic scan of few grey values is no label map, and its layer says that it is synthetic."""
     grey = np.zeros((6, 8, 8), np.uint8)
-    grey[2:5, 2:6, 2:6] = np.arange(48).reshape(3, 4, 4)
+    grey[2:5, 2:6, 2:6] = np.repeat(np.arange(12), 4).reshape(3, 4, 4)
     for description, kind, synthetic in (
         ("synthetic: napari-gem3d", "image", True),
         ("SYNTHETIC, nobody's scan: napari-gem3d patient-a, seed 1", "image", True),

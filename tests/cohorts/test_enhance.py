@@ -405,3 +405,25 @@ def test_files_that_do_not_say_all(tiny_model, dataset, tmp_path):
     assert written.orientation == "LPS" and written.grid.same_as(source.grid)
     settings = json.loads((tmp_path / "named" / "provenance.json").read_bytes())["settings"]
     assert (settings["channel"], settings["assume_orientation"]) == (1, "LPS")
+
+
+def test_labels_of_other_numbers_are_drawn_as_what_they_are(dataset, tiny_model, tmp_path):
+    """A dataset numbered as BraTS 2018: refused by its names, drawn the same with --labels, written as it was."""
+    settings = {"informed": "others", "model": tiny_model, "steps": 1, "seed": 4, "edit": 1}
+    wanted = enhance(dataset, tmp_path / "wanted", **settings).folder
+    facts = json.loads((dataset / "dataset.json").read_text())
+    facts["labels"] = {"background": 0, "ED": 2, "ET": 4}
+    (dataset / "dataset.json").write_text(json.dumps(facts), encoding="utf-8")
+    for path in (dataset / "labelsTr").iterdir():
+        labels = read_label_map(path)
+        write_volume(labels.with_voxels(labels.voxels * np.uint8(2)), path)
+    with pytest.raises(InputError, match=r"names its labels 2 ED, 4 ET, but .* --labels 'brats2018'"):
+        enhance(dataset, tmp_path / "refused", **settings)
+    assert not (tmp_path / "refused").exists()
+    made = enhance(dataset, tmp_path / "made", labels="brats2018", **settings).folder
+    assert json.loads((made / "dataset.json").read_text())["labels"] == facts["labels"]
+    for name in names(wanted):
+        one, other = (read_volume(folder / "imagesTr" / f"{name}_0000.nii.gz") for folder in (wanted, made))
+        np.testing.assert_array_equal(one.voxels, other.voxels)
+        one, other = (read_label_map(folder / "labelsTr" / f"{name}.nii.gz") for folder in (wanted, made))
+        np.testing.assert_array_equal(2 * one.voxels, other.voxels)
